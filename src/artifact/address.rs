@@ -8,23 +8,17 @@ use std::path::PathBuf;
 use super::error::ArtifactError;
 use crate::config::access::is_address;
 
-/// The place that the address of an artifact leads to.
-pub(super) enum ArtifactAddress {
-    /// A path on this machine.
-    Local(PathBuf),
-    Remote,
-}
-
-/// Fails if the address is none of `https`, `s3` and `file`.
-pub(super) fn target(url: &str) -> Result<ArtifactAddress, ArtifactError> {
+/// Returns the path on this machine that an address leads to; `None`: it leads elsewhere. Fails if
+/// the address is none of `https`, `s3` and `file`.
+pub(super) fn local(url: &str) -> Result<Option<PathBuf>, ArtifactError> {
     let scheme = || ArtifactError::Scheme { url: shown(url) };
     if let Some(path) = url.strip_prefix("file://") {
         let path = path.strip_prefix("localhost").unwrap_or(path);
         let path = Some(path).filter(|path| path.starts_with('/')).ok_or_else(scheme)?;
-        return Ok(ArtifactAddress::Local(PathBuf::from(OsString::from_vec(decoded(path)))));
+        return Ok(Some(PathBuf::from(OsString::from_vec(decoded(path)))));
     }
     let remote = url.starts_with("https://") || url.starts_with("s3://");
-    if remote { Ok(ArtifactAddress::Remote) } else { Err(scheme()) }
+    if remote { Ok(None) } else { Err(scheme()) }
 }
 
 /// Returns the address as it may be shown and recorded: without user, password and query, which are
@@ -55,6 +49,15 @@ pub(super) fn without_user(url: &str) -> (String, Option<String>) {
         }
         None => (url.to_owned(), None),
     }
+}
+
+/// Returns the host of `host:port`, without the brackets of an IPv6 address.
+pub(super) fn host(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    };
+    host.trim_matches(['[', ']'])
 }
 
 /// Returns the address that `to` leads to from `url`, as in a page.

@@ -6,7 +6,8 @@ use std::io;
 
 use fastcdc::v2020::FastCDC;
 
-use super::spool::{ByteRange, on_all_cores};
+use super::spool::on_all_cores;
+use crate::remote::upload::FileRange;
 
 /// Chunks have 8 to 64 KiB, on average 16 KiB.
 const CHUNK: usize = 16 << 10;
@@ -21,7 +22,7 @@ type ChunkId = (u64, usize);
 
 impl ChunkIndex {
     /// Reads and cuts a file, on all cores.
-    pub(super) fn new(of: ByteRange<'_>) -> io::Result<Self> {
+    pub(super) fn new(of: &FileRange) -> io::Result<Self> {
         // Reversed, so that the first of several equal chunks is the one that stays.
         Ok(Self(chunks(of)?.into_iter().rev().collect()))
     }
@@ -39,8 +40,8 @@ impl ChunkIndex {
     }
 }
 
-fn chunks(of: ByteRange<'_>) -> io::Result<Vec<(ChunkId, u64)>> {
-    let stretches = usize::try_from(of.len().div_ceil(STRETCH)).unwrap_or(usize::MAX);
+fn chunks(of: &FileRange) -> io::Result<Vec<(ChunkId, u64)>> {
+    let stretches = usize::try_from(of.len.div_ceil(STRETCH)).unwrap_or(usize::MAX);
     let stretch = |number| {
         let start = number as u64 * STRETCH;
         io::Result::Ok(cut(start, &of.read(start..start + STRETCH)?))

@@ -1,39 +1,34 @@
 //! Lists a directory of this machine as an artifact.
 
-use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use walkdir::{DirEntry, WalkDir};
 
-use super::entry::{EntryKind, Item, readers};
-use super::error::{ArtifactError, LimitHit, Refusal};
-use super::name::{self, MOST_LINKS};
+use super::entry::{EntryKind, Item, OWNER_RUNS, SET_BITS, readers, special};
+use super::error::{ArtifactError, Refusal};
+use super::name;
 use super::spool::SpoolPlace;
 use super::stamp::Stamp;
 use super::tree::{Spot, Tree};
 
-const SET_BITS: u32 = 0o7000;
-const OWNER_RUNS: u32 = 0o100;
 const ALL_READ: u32 = 0o444;
 
 /// Lists everything below `root` into `tree`. Fails if a file cannot be read, but reads none. `now`
 /// is the time in seconds since 1970.
 pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), ArtifactError> {
-    tree.lies_here();
-    Walk { tree, now, bytes: 0, above: Vec::new() }.list(root, "")
+    tree.is_directory = true;
+    Walk { tree, now, above: Vec::new() }.list(root, "")
 }
 
 /// A walk through the directory, and through those that links lead to.
 struct Walk<'a, 'b> {
     tree: &'a mut Tree<'b>,
     now: i64,
-    /// Bytes of all files so far.
-    bytes: u64,
     /// The directories of the links that were followed to get here.
     above: Vec<PathBuf>,
 }
@@ -101,7 +96,8 @@ impl Walk<'_, '_> {
             return self.put(found, EntryKind::Dir, meta);
         }
         if !meta.is_file() || meta.mode() & SET_BITS != 0 {
-            self.tree.refuse(found.path, Some(found.spot), special(meta));
+            let why = if meta.is_file() { Refusal::SetId } else { special(meta.mode()) };
+            self.tree.refuse(found.path, Some(found.spot), why);
             return Ok(());
         }
         if meta.mode() & ALL_READ != ALL_READ {
@@ -113,11 +109,7 @@ impl Walk<'_, '_> {
         let stamp = Stamp::new(meta);
         let reliable = stamp.is_reliable(self.now);
         let place = SpoolPlace::Disk { path: found.here.into(), stamp, reliable };
-        self.bytes = self.bytes.saturating_add(place.len());
-        let most = self.tree.limits().bytes;
-        if self.bytes > most {
-            return Err(self.tree.too_much(LimitHit::Bytes { most }));
-        }
+        self.tree.charge(place.len())?;
         self.put(found, EntryKind::File { runs: meta.mode() & OWNER_RUNS != 0, place }, meta)
     }
 
@@ -169,44 +161,12 @@ fn leads_out(found: &ListedEntry<'_>) -> bool {
     let below = found.here.strip_prefix(found.root).unwrap_or(found.here).components().count();
     let depth = found.spot.split('/').count().min(below);
     let Some(top) = found.here.ancestors().nth(depth) else { return false };
-    let inside = found.here.strip_prefix(top).unwrap_or(found.here);
-    let mut here = PathBuf::new();
-    let mut ahead = parts(inside);
-    let mut links = 0;
-    while let Some(part) = ahead.pop() {
-        if part == ".." {
-            if !here.pop() {
-                return true;
-            }
-            continue;
-        }
-        here.push(part);
-        let Ok(target) = top.join(&here).read_link() else { continue };
-        links += 1;
-        if target.is_absolute() || links > MOST_LINKS {
-            return target.is_absolute();
-        }
-        here.pop();
-        ahead.extend(parts(&target));
-    }
-    false
-}
-
-/// Returns the parts of a path, the first one last.
-fn parts(path: &Path) -> Vec<OsString> {
-    let named = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
-    path.components().rev().filter(named).map(|part| part.as_os_str().to_owned()).collect()
-}
-
-fn special(meta: &Metadata) -> Refusal {
-    let kind = meta.file_type();
-    if kind.is_file() {
-        Refusal::SetId
-    } else if kind.is_fifo() {
-        Refusal::Fifo
-    } else if kind.is_socket() {
-        Refusal::Socket
-    } else {
-        Refusal::Device
-    }
+    let inside = found.here.strip_prefix(top).unwrap_or(found.here).to_string_lossy();
+    let link_at = |path: &str| {
+        let target = top.join(path).read_link().ok()?;
+        Some(target.to_string_lossy().into_owned())
+    };
+    let mut steps = usize::MAX;
+    let followed = name::follow(&inside, link_at, &mut steps);
+    matches!(followed, Err(Refusal::LinkLeaves { .. }))
 }

@@ -114,56 +114,61 @@ pub enum ArtifactError {
 impl ArtifactError {
     /// Returns the next thing to do, if there is one.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Open { .. } => {
-                Some("build it first, or name another one with `--artifact`".to_owned())
-            }
-            Self::WrongDigest { .. } => Some(
-                "if the new content is meant, put its digest into `sha256`; `sha256sum` prints it"
-                    .to_owned(),
-            ),
-            Self::Changed { .. } => Some("deploy again when the build has finished".to_owned()),
-            Self::Scratch { .. } => Some("`TMPDIR` names another place for them".to_owned()),
-            Self::DigestOfDirectory { .. } => {
-                Some("leave them out, or deploy an archive of it".to_owned())
-            }
+        Some(match self {
             Self::Status { status, known, source, .. } => {
-                status_hint(*status, *known, source.as_ref().map_or("", |said| &said.0))
+                let said = source.as_ref().map_or("", |said| &said.0);
+                return status_hint(*status, *known, said).map(str::to_owned);
             }
-            Self::Store { fault, .. } => fault.hint(),
-            Self::Signature { at, source, .. } => source.hint(at),
-            Self::Unlisted { name, .. } => Some(format!("`sha256sum {name}` makes such a file")),
-            Self::Proxy { variable } => Some(format!("`export {variable}=http://HOST:PORT`")),
-            Self::NotAnArchive { artifact } => Some(format!("`file {artifact}` says what it is")),
-            Self::Empty { .. } => Some("build it first".to_owned()),
-            Self::ExcludeNegated { .. } => {
-                Some("list what to leave out instead of what to keep".to_owned())
-            }
-            Self::NothingLeft { .. } => {
-                Some("count the leading directories with `tar -tf` or `unzip -l`".to_owned())
-            }
-            Self::Refused(refused) => refused.hint(),
-            Self::Unread { .. } => Some(
-                "pack it as .zip, .tar or .tar.gz (.zst, .xz, .bz2); to deploy the file as it is, name a \
-                 directory that holds it"
-                    .to_owned(),
-            ),
-            Self::Page { .. } => Some(
-                "open it: servers send such a page to ask for a login or report an error".to_owned(),
-            ),
-            Self::Unpack { source, .. } if wants_much_memory(source) => {
-                Some("it was packed for much memory: `zstd --long=27` takes 128 MiB here".to_owned())
-            }
-            Self::ZipEntry { source: UnsupportedArchive(_) | CompressionMethodNotSupported(_), .. } => {
-                Some(
-                    "pack it again by deflate: `zip -r`, or 7-Zip with `-mm=Deflate`; or leave it out \
-                     with `exclude`"
-                        .to_owned(),
-                )
-            }
-            _ => None,
-        }
+            Self::Store { fault, .. } => return fault.hint(),
+            Self::Signature { at, source, .. } => return source.hint(at),
+            Self::Refused(refused) => return refused.hint(),
+            Self::Unlisted { name, .. } => format!("`sha256sum {name}` makes such a file"),
+            Self::Proxy { variable } => format!("`export {variable}=http://HOST:PORT`"),
+            Self::NotAnArchive { artifact } => format!("`file {artifact}` says what it is"),
+            other => other.fixed_hint()?.to_owned(),
+        })
     }
+
+    /// Returns the hint of an error that has the same one for all artifacts.
+    fn fixed_hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Open { .. } => "build it first, or name another one with `--artifact`",
+            Self::WrongDigest { .. } => {
+                "if the new content is meant, put its digest into `sha256`; `sha256sum` prints it"
+            }
+            Self::Changed { .. } => "deploy again when the build has finished",
+            Self::Scratch { .. } => "`TMPDIR` names another place for them",
+            Self::DigestOfDirectory { .. } => "leave them out, or deploy an archive of it",
+            Self::Empty { .. } => "build it first",
+            Self::ExcludeNegated { .. } => "list what to leave out instead of what to keep",
+            Self::NothingLeft { .. } => {
+                "count the leading directories with `tar -tf` or `unzip -l`"
+            }
+            Self::Unread { .. } => {
+                "pack it as .zip, .tar or .tar.gz (.zst, .xz, .bz2); to deploy the file as it is, \
+                 name a directory that holds it"
+            }
+            Self::Page { .. } => {
+                "open it: servers send such a page to ask for a login or report an error"
+            }
+            Self::Unpack { source, .. } if wants_much_memory(source) => {
+                "it was packed for much memory: `zstd --long=27` takes 128 MiB here"
+            }
+            Self::ZipEntry {
+                source: UnsupportedArchive(_) | CompressionMethodNotSupported(_),
+                ..
+            } => {
+                "pack it again by deflate: `zip -r`, or 7-Zip with `-mm=Deflate`; or leave it out \
+                 with `exclude`"
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Returns the error of a temporary file that cannot be written, or not be read back.
+pub(super) fn scratch_failed(source: io::Error) -> ArtifactError {
+    ArtifactError::Scratch { source }
 }
 
 /// The reason that a server gives, as a terminal may show it.
@@ -176,30 +181,29 @@ fn titled(title: Option<&str>) -> String {
 }
 
 /// Returns what to do about a server that refuses. `said` begins with the code of a store.
-fn status_hint(status: u16, known: bool, said: &str) -> Option<String> {
+fn status_hint(status: u16, known: bool, said: &str) -> Option<&'static str> {
     let code = said.split(':').next().unwrap_or_default();
     Some(match (code, status) {
         ("SignatureDoesNotMatch", _) => {
-            "`AWS_SECRET_ACCESS_KEY` does not belong to `AWS_ACCESS_KEY_ID`, or the profile's to each \
-             other"
-                .to_owned()
+            "`AWS_SECRET_ACCESS_KEY` does not belong to `AWS_ACCESS_KEY_ID`, or the profile's to \
+             each other"
         }
         ("InvalidAccessKeyId" | "InvalidToken" | "ExpiredToken" | "ExpiredTokenException", _) => {
-            "log in again, and give the new `AWS_ACCESS_KEY_ID` and what belongs to it".to_owned()
+            "log in again, and give the new `AWS_ACCESS_KEY_ID` and what belongs to it"
         }
-        ("RequestTimeTooSkewed", _) => "set the clock of this machine: `timedatectl`".to_owned(),
-        ("NoSuchBucket", _) => "`s3.endpoint` in [artifact] says whose bucket it is".to_owned(),
-        ("NoSuchKey", _) => "`aws s3 ls` shows what is there; has the build ended?".to_owned(),
+        ("RequestTimeTooSkewed", _) => "set the clock of this machine: `timedatectl`",
+        ("NoSuchBucket", _) => "`s3.endpoint` in [artifact] says whose bucket it is",
+        ("NoSuchKey", _) => "`aws s3 ls` shows what is there; has the build ended?",
         ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraint", _) => {
-            "`s3.region` in [artifact] names the region of the bucket".to_owned()
+            "`s3.region` in [artifact] names the region of the bucket"
         }
-        ("AccessDenied", _) => "these credentials need the right `s3:GetObject`".to_owned(),
+        ("AccessDenied", _) => "these credentials need the right `s3:GetObject`",
         (_, 401 | 403 | 404) if known => {
-            "the server may not let this user or token see it; or it is not there (yet)".to_owned()
+            "the server may not let this user or token see it; or it is not there (yet)"
         }
-        (_, 401 | 403 | 404) => "if it is private, `headers` in [artifact] can hold a token, or \
-                                 ~/.netrc a login"
-            .to_owned(),
+        (_, 401 | 403 | 404) => {
+            "if it is private, `headers` in [artifact] can hold a token, or ~/.netrc a login"
+        }
         _ => return None,
     })
 }
@@ -220,24 +224,19 @@ pub(super) fn wants_much_memory(error: &io::Error) -> bool {
 }
 
 /// The entries of an artifact that may not be in a release: at least one.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub struct Refused {
-    from: RefusedFrom,
+    artifact: String,
+    /// Whether it is a directory of this machine.
+    in_directory: bool,
+    /// The value of `exclude`.
+    excluded: Vec<String>,
     offenders: Vec<Offender>,
     more: usize,
     /// Whether each line of `lines` says what to do about its entry.
     one_by_one: bool,
+    #[source]
     lines: Option<Box<ExcludeLine>>,
-}
-
-/// The artifact whose entries are refused.
-#[derive(Debug)]
-pub struct RefusedFrom {
-    pub artifact: String,
-    /// Whether it is a directory of this machine.
-    pub is_directory: bool,
-    /// The value of `exclude`.
-    pub excluded: Vec<String>,
 }
 
 /// An entry that may not be in a release.
@@ -251,16 +250,25 @@ pub struct Offender {
 }
 
 /// One cause of several.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
 struct ExcludeLine {
     text: String,
+    #[source]
     next: Option<Box<ExcludeLine>>,
 }
 
 impl Refused {
-    /// Refuses the entries that are named, and `more` others.
-    pub fn new(from: RefusedFrom, offenders: Vec<Offender>, more: usize) -> Self {
-        let remedy = |one: &Offender| one.why.hint(from.is_directory);
+    /// Refuses the entries of `artifact` that are named, and `more` others. `excluded` is the value
+    /// of `exclude`.
+    pub fn new(
+        artifact: String,
+        in_directory: bool,
+        excluded: Vec<String>,
+        offenders: Vec<Offender>,
+        more: usize,
+    ) -> Self {
+        let remedy = |one: &Offender| one.why.hint(in_directory);
         let one_by_one = offenders.iter().filter_map(remedy).collect::<BTreeSet<_>>().len() > 1;
         let text = |one: &Offender| {
             let remedy = remedy(one).filter(|_| one_by_one);
@@ -273,13 +281,12 @@ impl Refused {
         }
         let chain = |next, text| Some(Box::new(ExcludeLine { text, next }));
         let lines = if texts.len() > 1 { texts.into_iter().rev().fold(None, chain) } else { None };
-        Self { from, offenders, more, one_by_one, lines }
+        Self { artifact, in_directory, excluded, offenders, more, one_by_one, lines }
     }
 
     /// Returns ways to pack them or to leave them out.
     fn hint(&self) -> Option<String> {
-        let mut remedies =
-            self.offenders.iter().filter_map(|one| one.why.hint(self.from.is_directory));
+        let mut remedies = self.offenders.iter().filter_map(|one| one.why.hint(self.in_directory));
         let common = remedies.next().filter(|_| !self.one_by_one).map(str::to_owned);
         let out = self.offenders.iter().filter(|one| one.why.can_stay_out());
         let out = out.filter_map(|one| one.path.as_deref());
@@ -287,7 +294,7 @@ impl Refused {
         let out: Vec<_> = typed.map(exclude_line::pattern).collect();
         let leave_out = (!out.is_empty()).then(|| {
             let them = if self.offenders.len() == 1 { "it" } else { "them" };
-            format!("leave {them} out: `{}`", exclude_line::line(&self.from.excluded, &out))
+            format!("leave {them} out: `{}`", exclude_line::line(&self.excluded, &out))
         });
         let hints: Vec<_> = common.into_iter().chain(leave_out).collect();
         (!hints.is_empty()).then(|| hints.join("; or "))
@@ -298,31 +305,13 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.offenders[..] {
             [Offender { entry, why, .. }] if self.more == 0 => {
-                write!(f, "`{}` in {} {why}", visible(entry), self.from.artifact)
+                write!(f, "`{}` in {} {why}", visible(entry), self.artifact)
             }
             all => {
                 let entries = count(all.len() + self.more, "entry");
-                write!(f, "{entries} of {} cannot be in a release", self.from.artifact)
+                write!(f, "{entries} of {} cannot be in a release", self.artifact)
             }
         }
-    }
-}
-
-impl std::error::Error for Refused {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.lines.as_deref().map(|line| line as _)
-    }
-}
-
-impl fmt::Display for ExcludeLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for ExcludeLine {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.next.as_deref().map(|line| line as _)
     }
 }
 

@@ -12,7 +12,6 @@ pub(super) struct Exclude {
 
 struct Pattern {
     text: String,
-    only_dirs: bool,
     used: bool,
 }
 
@@ -29,7 +28,7 @@ impl Exclude {
             globs.add(
                 GlobBuilder::new(&anchored(text)).literal_separator(true).build().map_err(bad)?,
             );
-            read.push(Pattern { text: text.clone(), only_dirs: text.ends_with('/'), used: false });
+            read.push(Pattern { text: text.clone(), used: false });
         }
         let bad = |source| ArtifactError::Exclude { pattern: patterns.join(" "), source };
         Ok(Self { patterns: read, globs: globs.build().map_err(bad)? })
@@ -44,7 +43,6 @@ impl Exclude {
         above.chain([(path, is_dir)]).find(|(part, is_dir)| self.hits(part, *is_dir)).map(|c| c.0)
     }
 
-    /// Returns the patterns as configured.
     pub(super) fn texts(&self) -> Vec<String> {
         self.patterns.iter().map(|pattern| pattern.text.clone()).collect()
     }
@@ -58,7 +56,7 @@ impl Exclude {
         let mut hit = false;
         for index in self.globs.matches(path) {
             let pattern = &mut self.patterns[index];
-            if is_dir || !pattern.only_dirs {
+            if is_dir || !pattern.text.ends_with('/') {
                 pattern.used = true;
                 hit = true;
             }

@@ -3,9 +3,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::address::{self, ArtifactAddress, file_name, join, shown};
+use super::address::{self, file_name, join, shown};
 use super::error::ArtifactError;
 use super::fetch::Fetcher;
 use super::{page, signature};
@@ -34,25 +34,24 @@ impl Beside<'_> {
 
     /// Returns the text of a small file: at an address, or beside the artifact.
     fn text(&self, at: &str, fetcher: &Fetcher<'_>) -> Result<SmallFile, ArtifactError> {
-        let local = |path: PathBuf| {
-            let read = std::fs::read_to_string(&path);
-            let place = path.display().to_string();
-            let text = read.map_err(|source| ArtifactError::Read { path, source })?;
-            Ok(SmallFile { place, text })
-        };
-        let url = match self {
+        let (url, path) = match self {
             Self::Path(path) if !is_address(at) => {
-                return local(path.parent().unwrap_or(Path::new("")).join(at));
+                (String::new(), Some(path.parent().unwrap_or(Path::new("")).join(at)))
             }
-            Self::Path(_) => at.to_owned(),
-            Self::Url(url) => join(url, at),
+            Self::Path(_) => (at.to_owned(), address::local(at)?),
+            Self::Url(url) => {
+                let url = join(url, at);
+                let path = address::local(&url)?;
+                (url, path)
+            }
         };
-        match address::target(&url)? {
-            ArtifactAddress::Local(path) => local(path),
-            ArtifactAddress::Remote => {
-                Ok(SmallFile { place: shown(&url), text: fetcher.text(&url, MOST)? })
-            }
-        }
+        let Some(path) = path else {
+            return Ok(SmallFile { place: shown(&url), text: fetcher.text(&url, MOST)? });
+        };
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|source| ArtifactError::Read { path, source })?;
+        Ok(SmallFile { place, text })
     }
 }
 
@@ -88,12 +87,13 @@ impl<'a> Expected<'a> {
             Some(DigestSource::At(at)) => {
                 let SmallFile { place, text } = beside.text(at, fetcher)?;
                 let name = beside.name();
-                let Some(digest) = listed(&text, &name) else {
-                    let page = page::is_page(text.as_bytes());
-                    let unlisted = || ArtifactError::Unlisted { place: place.clone(), name };
-                    return Err(if page { a_page(&place, text.as_bytes()) } else { unlisted() });
-                };
-                Some(digest)
+                match listed(&text, &name) {
+                    None if page::is_page(text.as_bytes()) => {
+                        return Err(a_page(&place, text.as_bytes()));
+                    }
+                    None => return Err(ArtifactError::Unlisted { place, name }),
+                    digest => digest,
+                }
             }
         };
         let signature = spec.access.signature.as_ref().map(|wanted| {
@@ -105,7 +105,6 @@ impl<'a> Expected<'a> {
         Ok(Self { sha256, signature: signature.transpose()? })
     }
 
-    /// Returns whether anything is expected.
     pub(super) fn is_some(&self) -> bool {
         self.sha256.is_some() || self.signature.is_some()
     }

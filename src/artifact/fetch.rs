@@ -13,16 +13,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ureq::Body;
-use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use ureq::http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE,
+};
 use ureq::http::{HeaderName, Response};
 
 pub(super) use self::request::Fetcher;
-use self::request::{Rest, SILENCE};
+use self::request::SILENCE;
 use super::address::shown;
-use super::error::{ArtifactError, LimitHit};
+use super::error::{ArtifactError, LimitHit, scratch_failed};
 use super::limits::Limits;
 use super::spool;
-use crate::model::digest::{Digest, Hasher};
+use crate::model::digest::Hasher;
 
 /// Bytes that must arrive within a minute.
 const LEAST: u64 = 64 * 1024;
@@ -35,14 +37,6 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(8),
 ];
 
-/// A file that was fetched.
-pub(super) struct Fetched {
-    pub(super) file: File,
-    pub(super) sha256: Digest,
-    /// Whether the server calls it a page of HTML.
-    pub(super) html: bool,
-}
-
 impl Fetcher<'_> {
     /// Fetches `url`. Where the download breaks off, it goes on.
     pub(super) fn download(
@@ -50,14 +44,14 @@ impl Fetcher<'_> {
         url: &str,
         scratch: Option<&Path>,
         limits: &Limits,
-    ) -> Result<Fetched, ArtifactError> {
-        let mut partial = Partial::new(scratch)?;
+    ) -> Result<Download, ArtifactError> {
+        let mut partial = Download::new(scratch)?;
         let mut pauses = PAUSES.iter();
         loop {
             let before = partial.total;
-            let taken = self.get(url, partial.rest().as_ref());
+            let taken = self.get(url, &partial.rest());
             let taken = taken.and_then(|response| partial.take(response, url, limits));
-            let Err(error) = taken else { return Ok(partial.finish()) };
+            let Err(error) = taken else { return Ok(partial) };
             if matches!(error, ArtifactError::Status { status: 416, .. }) {
                 partial.restart()?;
             }
@@ -81,18 +75,19 @@ fn may_pass(error: &ArtifactError) -> bool {
     }
 }
 
-/// A file of which the beginning is there.
-struct Partial {
-    file: File,
-    hash: Hasher,
+/// A file that is fetched, or as much of it as is there.
+pub(super) struct Download {
+    pub(super) file: File,
+    pub(super) hash: Hasher,
     total: u64,
     validator: Option<String>,
     /// Whether the server has sent any of it.
     begun: bool,
-    html: bool,
+    /// Whether the server calls it a page of HTML.
+    pub(super) html: bool,
 }
 
-impl Partial {
+impl Download {
     fn new(scratch: Option<&Path>) -> Result<Self, ArtifactError> {
         Ok(Self {
             file: spool::nameless(scratch)?,
@@ -104,15 +99,17 @@ impl Partial {
         })
     }
 
-    /// Returns what is missing; none if all of it must be fetched.
-    fn rest(&self) -> Option<Rest> {
-        let validator = self.validator.clone().filter(|_| self.total > 0)?;
-        Some(Rest { from: self.total, validator })
+    /// Returns the headers that ask for what is missing; none if all of it must be fetched.
+    fn rest(&self) -> Vec<(HeaderName, String)> {
+        match self.validator.clone().filter(|_| self.total > 0) {
+            Some(tag) => vec![(RANGE, format!("bytes={}-", self.total)), (IF_RANGE, tag)],
+            None => Vec::new(),
+        }
     }
 
     fn restart(&mut self) -> Result<(), ArtifactError> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(|source| ArtifactError::Scratch { source })?;
+        emptied.map_err(scratch_failed)?;
         (self.hash, self.total, self.validator) = (Hasher::default(), 0, None);
         Ok(())
     }
@@ -162,7 +159,7 @@ impl Partial {
             return Err(ArtifactError::TooMuch { artifact: shown(url), limit });
         }
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|source| ArtifactError::Scratch { source })
+        self.file.write_all(bytes).map_err(scratch_failed)
     }
 
     /// Returns whether a response is the rest of the same version of the file. Some servers ignore
@@ -172,10 +169,6 @@ impl Partial {
         let from = range.strip_prefix("bytes ").and_then(|range| range.split('-').next());
         let fits = from.and_then(|from| from.parse().ok()) == Some(self.total);
         fits && self.total > 0 && validator(response) == self.validator
-    }
-
-    fn finish(self) -> Fetched {
-        Fetched { file: self.file, sha256: self.hash.finish(), html: self.html }
     }
 }
 

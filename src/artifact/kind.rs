@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
-use std::os::unix::fs::FileExt;
 
 use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
@@ -48,9 +47,7 @@ pub(super) enum Compression {
 /// Returns the kind of `file`, which is called `name`. `None`: the name promises an archive, but
 /// the file is none.
 pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<ArchiveKind>> {
-    let mut head = [0; BLOCK];
-    let got = read_up_to(&mut At { file, at: 0 }, &mut head)?;
-    let head = &head[..got];
+    let head = &head(unpack(file, Compression::Plain)?)?;
     let name = name.to_ascii_lowercase();
     let promised = promises_archive(&name);
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
@@ -157,14 +154,19 @@ fn packing(head: &[u8]) -> Compression {
 /// Returns whether the file begins with a tar header. If the name promises a tar, damage counts as
 /// one: reading on gives the better error.
 fn holds_tar(file: &File, packing: Compression, promised: bool) -> bool {
-    let mut block = [0; BLOCK];
-    let read = unpack(file, packing).and_then(|mut stream| read_up_to(&mut stream, &mut block));
-    match read {
-        Ok(BLOCK) if promised && block.iter().all(|byte| *byte == 0) => true,
-        Ok(got) => untar::is_header(&block[..got]),
+    match unpack(file, packing).and_then(head) {
+        Ok(block) if promised && block == [0; BLOCK] => true,
+        Ok(block) => untar::is_header(&block),
         Err(error) if wants_much_memory(&error) => true,
         Err(_) => promised && packing != Compression::Plain,
     }
+}
+
+/// Returns the first bytes of a stream.
+fn head(stream: impl Read) -> io::Result<Vec<u8>> {
+    let mut block = Vec::with_capacity(BLOCK);
+    stream.take(BLOCK as u64).read_to_end(&mut block)?;
+    Ok(block)
 }
 
 fn promises_archive(name: &str) -> bool {
@@ -173,19 +175,6 @@ fn promises_archive(name: &str) -> bool {
         ".tbz2", ".tb2", ".zip",
     ];
     ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
-fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match source.read(&mut buffer[done..]) {
-            Ok(0) => break,
-            Ok(got) => done += got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }
 
 /// Reads compressed streams that follow one another, and zeros after the last one: tapes and `dd`
@@ -236,18 +225,5 @@ fn has_more(source: &mut impl BufRead) -> io::Result<bool> {
         }
         padded = true;
         source.consume(all);
-    }
-}
-
-struct At<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.file.read_at(buffer, self.at)?;
-        self.at += got as u64;
-        Ok(got)
     }
 }

@@ -1,7 +1,5 @@
 //! Limits for artifacts, so that an archive bomb ends in an error and not in a full disk.
 
-use super::error::LimitHit;
-
 /// An artifact that exceeds one of these is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -33,34 +31,5 @@ impl Default for Limits {
             ratio: 250,
             ratio_from: 1 << 30,
         }
-    }
-}
-
-/// Counts unpacked bytes.
-#[derive(Debug)]
-pub(super) struct UnpackMeter<'a> {
-    limits: &'a Limits,
-    packed: u64,
-    unpacked: u64,
-}
-
-impl<'a> UnpackMeter<'a> {
-    /// Begins for an archive of `packed` bytes.
-    pub(super) fn new(limits: &'a Limits, packed: u64) -> Self {
-        Self { limits, packed, unpacked: 0 }
-    }
-
-    /// Counts `bytes` more. Fails if they exceed a limit.
-    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), LimitHit> {
-        let Limits { bytes: most, ratio, ratio_from, .. } = *self.limits;
-        self.unpacked = self.unpacked.saturating_add(bytes);
-        if self.unpacked > most {
-            return Err(LimitHit::Bytes { most });
-        }
-        let bomb = self.unpacked > self.packed.saturating_mul(ratio);
-        if bomb && self.unpacked > ratio_from {
-            return Err(LimitHit::Ratio { most: ratio });
-        }
-        Ok(())
     }
 }

@@ -39,14 +39,11 @@ mod untar;
 mod unzip;
 
 pub use self::address::file_name;
-pub use self::error::{
-    ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom, ServerSaid,
-};
+pub use self::error::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused, ServerSaid};
 pub use self::faults::{CredentialFault, SignatureFault};
 pub use self::known::KnownDigests;
 pub use self::limits::Limits;
 pub use self::open::Artifact;
-pub use self::pack::{PackOptions, pack_tail};
-pub use self::packed::{PackProgress, Packed};
-pub use self::patch::{FilePatch, PreparedDelta};
-pub use self::received::Received;
+pub use self::pack::pack_tail;
+pub use self::packed::Packed;
+pub use self::patch::PreparedDelta;

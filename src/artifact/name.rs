@@ -1,8 +1,5 @@
 //! Rules for names in a release, and for the targets of its symbolic links.
 
-use std::collections::BTreeMap;
-
-use super::entry::{EntryKind, Item};
 use super::error::Refusal;
 
 /// Linux takes 4096 with the final NUL; `deploy_to` and the release's id come before ours.
@@ -11,7 +8,7 @@ const LONGEST_NAME: usize = 255;
 /// Build tools write a dozen at most.
 const MOST_PARTS: usize = 256;
 /// Linux follows this many before it gives up.
-pub(super) const MOST_LINKS: usize = 40;
+const MOST_LINKS: usize = 40;
 
 /// Returns `raw` without `.` parts and doubled slashes. `None`: the root itself.
 pub(super) fn clean(raw: &[u8]) -> Result<Option<String>, Refusal> {
@@ -50,45 +47,49 @@ pub(super) fn target(raw: &[u8]) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-/// Follows the link at `path` step by step, as the kernel would in a release that holds `items`.
-/// An entry that is missing counts as a directory: hooks may make it later. Each step counts down
-/// `left`; at 0 no further one is taken. Returns why the link is refused.
+/// Follows the link at `path` step by step, as the kernel would below a directory where `link_at`
+/// returns the targets of links. An entry that is missing counts as a directory: hooks may make it
+/// later. Each step counts down `left`; at 0 no further one is taken. Returns why the link is
+/// refused.
 pub(super) fn follow(
     path: &str,
-    items: &BTreeMap<String, Item>,
+    link_at: impl Fn(&str) -> Option<String>,
     left: &mut usize,
 ) -> Result<(), Refusal> {
-    let Some(own) = link_at(path, items) else { return Ok(()) };
-    let leaves = || Refusal::LinkLeaves { target: own.to_owned() };
-    let mut here = path.to_owned();
-    leave(&mut here);
-    let mut ahead: Vec<&str> = parts(own).collect();
-    ahead.reverse();
-    let mut links = 0;
-    while let Some(part) = ahead.pop() {
+    let Some(own) = link_at(path) else { return Ok(()) };
+    let leaves = || Refusal::LinkLeaves { target: own.clone() };
+    let (mut here, mut ahead) = (path.to_owned(), Vec::new());
+    let (mut link, mut links) = (Some(own.clone()), 0);
+    loop {
+        if let Some(target) = link {
+            if target.starts_with('/') {
+                return Err(leaves());
+            }
+            if links > MOST_LINKS {
+                return Err(Refusal::LinkCircle { target: own });
+            }
+            links += 1;
+            leave(&mut here);
+            let parts: Vec<_> = parts(&target).map(str::to_owned).collect();
+            ahead.extend(parts.into_iter().rev());
+        }
+        let Some(part) = ahead.pop() else { return Ok(()) };
         let Some(rest) = left.checked_sub(1) else { return Ok(()) };
         *left = rest;
         if part == ".." {
             leave(&mut here).then_some(()).ok_or_else(leaves)?;
+            link = None;
             continue;
         }
         if !here.is_empty() {
             here.push('/');
         }
-        here.push_str(part);
+        here.push_str(&part);
         if here.len() > LONGEST_PATH {
             return Err(Refusal::LinkTarget);
         }
-        if let Some(target) = link_at(&here, items) {
-            links += 1;
-            if links > MOST_LINKS {
-                return Err(Refusal::LinkCircle { target: own.to_owned() });
-            }
-            leave(&mut here);
-            ahead.extend(parts(target).collect::<Vec<_>>().into_iter().rev());
-        }
+        link = link_at(&here);
     }
-    Ok(())
 }
 
 /// Cuts off the last part of `path`. Returns whether there was one.
@@ -96,13 +97,6 @@ fn leave(path: &mut String) -> bool {
     let there = !path.is_empty();
     path.truncate(path.rfind('/').unwrap_or_default());
     there
-}
-
-fn link_at<'a>(path: &str, items: &'a BTreeMap<String, Item>) -> Option<&'a str> {
-    match &items.get(path)?.what {
-        EntryKind::Link { target } => Some(target),
-        EntryKind::Dir | EntryKind::File { .. } => None,
-    }
 }
 
 fn parts(path: &str) -> impl Iterator<Item = &str> {

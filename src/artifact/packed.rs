@@ -4,9 +4,13 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::error::ArtifactError;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::error::{ArtifactError, scratch_failed};
+use super::tar::TarWriter;
 use crate::model::codec::Codec;
-use crate::remote::upload::Chunk;
+use crate::remote::upload::FileRange;
 
 /// Smaller files are not worth a chunk of their own.
 const LARGE: u64 = 4 << 20;
@@ -23,95 +27,111 @@ pub struct Packed {
     /// Whether there are files so large that a host reads them back while they arrive.
     pub large: bool,
     /// The chunks to send, in order. They never change once they are here.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Vec<FileRange>,
     /// Bytes of the chunks.
     pub len: u64,
-    /// Bytes of tar that went into them so far; a compressor still holds some of them.
-    pub unpacked: u64,
     /// Estimate of `len` at the end; exact once all is packed.
     pub likely: u64,
+    /// All bytes of an inline upload, in memory once for all hosts.
+    pub inline: Option<Vec<Bytes>>,
+    /// How packing ended.
+    pub end: Option<Result<(), Arc<ArtifactError>>>,
 }
 
-/// Is called at the beginning and with each further chunk. Returns whether anybody still wants
-/// them.
-pub type PackProgress<'a> = &'a mut dyn FnMut(&Packed) -> bool;
+impl Packed {
+    /// Returns the two ends through which hosts hear how far packing by `codec` is.
+    pub fn channel(codec: Codec) -> (watch::Sender<Self>, watch::Receiver<Self>) {
+        watch::channel(Self::begun(codec, false, 0))
+    }
 
-/// Collects chunks while the stream is written.
+    /// Returns what there is at the beginning: no chunks, and an estimate of their bytes.
+    pub(super) const fn begun(codec: Codec, large: bool, likely: u64) -> Self {
+        Self { codec, large, chunks: Vec::new(), len: 0, likely, inline: None, end: None }
+    }
+}
+
+/// Writes the stream of a release, and makes chunks of it.
 pub(super) struct ChunkWriter<'a> {
-    packed: Packed,
-    /// The end that the stream is written to.
+    /// What is written so far becomes chunks.
+    pub(super) tar: TarWriter<Arc<File>>,
     spool: Arc<File>,
-    /// Bytes of it that are in chunks.
+    /// Bytes of the spool that are in chunks.
     taken: u64,
+    /// Bytes of tar that went into chunks; a compressor still holds some of them.
+    unpacked: u64,
     /// Files that are chunks themselves.
     files: usize,
-    progress: PackProgress<'a>,
+    to: &'a watch::Sender<Packed>,
 }
 
 impl<'a> ChunkWriter<'a> {
-    /// Begins with a `packed` without chunks, and an empty file.
+    /// Begins with a `packed` without chunks, and an empty file. `quick`: rather sooner than
+    /// smaller.
     pub(super) fn new(
         packed: Packed,
+        quick: bool,
         spool: File,
-        progress: PackProgress<'a>,
+        to: &'a watch::Sender<Packed>,
     ) -> Result<Self, ArtifactError> {
-        let mut new = Self { packed, spool: Arc::new(spool), taken: 0, files: 0, progress };
-        new.report()?;
-        Ok(new)
+        let spool = Arc::new(spool);
+        let tar = TarWriter::new(packed.codec, quick, Arc::clone(&spool))?;
+        to.send_replace(packed);
+        Ok(Self { tar, spool, taken: 0, unpacked: 0, files: 0, to })
     }
 
-    /// Returns the file that the stream is written to.
-    pub(super) fn spool(&self) -> Arc<File> {
-        Arc::clone(&self.spool)
-    }
-
-    /// Returns whether a file of this size is sent from where it is.
+    /// Returns whether content of this size is sent from where it is.
     pub(super) fn takes(&self, size: u64) -> bool {
-        size >= LARGE && self.files < MOST_FILES
+        self.tar.is_plain() && size >= LARGE && self.files < MOST_FILES
     }
 
-    /// Adds `len` bytes of `file` from `at` on, after all that was written so far.
-    pub(super) fn insert(&mut self, file: File, at: u64, len: u64) -> Result<(), ArtifactError> {
+    /// Sends content from where it is, after all that was written so far.
+    pub(super) fn insert(&mut self, content: FileRange) -> Result<(), ArtifactError> {
+        self.tar.leave_out(content.len)?;
         self.close()?;
         self.files += 1;
-        self.push(Arc::new(file), at, len)
+        push(self.to, content)
     }
 
-    /// Makes a chunk of what was written, if `unpacked` bytes of tar are enough for one.
-    pub(super) fn advance(&mut self, unpacked: u64) -> Result<(), ArtifactError> {
-        if unpacked < self.packed.unpacked + INTERVAL {
+    /// Makes a chunk of what was written, if it is enough for one.
+    pub(super) fn advance(&mut self) -> Result<(), ArtifactError> {
+        let unpacked = self.tar.written();
+        if unpacked < self.unpacked + INTERVAL {
             return Ok(());
         }
-        self.packed.unpacked = unpacked;
+        self.unpacked = unpacked;
         self.close()
     }
 
-    /// Returns all chunks. Everything must have been written.
-    pub(super) fn finish(mut self, unpacked: u64) -> Result<Packed, ArtifactError> {
-        self.packed.unpacked = unpacked;
-        self.close()?;
-        self.packed.likely = self.packed.len;
-        Ok(self.packed)
+    /// Ends the stream, and makes the last chunk.
+    pub(super) fn finish(self) -> Result<(), ArtifactError> {
+        let spool = self.tar.finish()?;
+        if let Some(last) = written_since(&spool, self.taken)? {
+            push(self.to, last)?;
+        }
+        self.to.send_modify(|packed| packed.likely = packed.len);
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), ArtifactError> {
-        let meta = self.spool.metadata().map_err(|source| ArtifactError::Scratch { source })?;
-        let (at, end) = (self.taken, meta.len());
-        if end == at {
-            return Ok(());
-        }
-        self.taken = end;
-        self.push(self.spool(), at, end - at)
+        let Some(written) = written_since(&self.spool, self.taken)? else { return Ok(()) };
+        self.taken += written.len;
+        push(self.to, written)
     }
+}
 
-    fn push(&mut self, file: Arc<File>, at: u64, len: u64) -> Result<(), ArtifactError> {
-        self.packed.len += len;
-        self.packed.likely = self.packed.likely.max(self.packed.len);
-        self.packed.chunks.push(Chunk::File { file, at, len });
-        self.report()
-    }
+/// Returns what a file has from offset `at` on, if it has anything there.
+fn written_since(file: &Arc<File>, at: u64) -> Result<Option<FileRange>, ArtifactError> {
+    let meta = file.metadata().map_err(scratch_failed)?;
+    let len = meta.len() - at;
+    Ok((len > 0).then(|| FileRange { file: Arc::clone(file), at, len }))
+}
 
-    fn report(&mut self) -> Result<(), ArtifactError> {
-        if (self.progress)(&self.packed) { Ok(()) } else { Err(ArtifactError::Stopped) }
-    }
+/// Adds a chunk. Fails if nobody wants it any more.
+fn push(to: &watch::Sender<Packed>, range: FileRange) -> Result<(), ArtifactError> {
+    to.send_modify(|packed| {
+        packed.len += range.len;
+        packed.likely = packed.likely.max(packed.len);
+        packed.chunks.push(range);
+    });
+    if to.is_closed() { Err(ArtifactError::Stopped) } else { Ok(()) }
 }

@@ -5,18 +5,19 @@
 //! are short, so that neither side holds whole files in memory, and all cores work here. Any
 //! version of `zstd -d -D` decodes it there.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zstd::zstd_safe::CParameter;
 
 use super::chunk_index::ChunkIndex;
-use super::spool::{ByteRange, on_all_cores};
-use crate::model::delta::Delta;
+use super::spool::on_all_cores;
+use crate::model::delta::{Delta, PatchedFile};
+use crate::model::digest::Digest;
+use crate::remote::upload::FileRange;
 
 /// Bytes of the new file that one step makes.
 const SEGMENT: u64 = 16 << 20;
@@ -36,24 +37,24 @@ const WINDOW_LOG: u32 = 26;
 pub struct PreparedDelta {
     /// The files that are shared, patched and sent.
     pub delta: Delta,
-    /// A patch for each file in `delta.patched`, by path.
-    pub patches: BTreeMap<String, FilePatch>,
+    /// Identifies the delta, as [`Delta::key`] does.
+    pub key: Option<Digest>,
+    /// The bytes that are sent for the files in `delta.patched`, one file after the other.
+    pub(super) fresh: Option<Arc<File>>,
 }
 
-/// The patches follow from the delta.
+impl PreparedDelta {
+    /// Returns the delta with the bytes that are sent for patched files; `None`: there are none.
+    pub fn new(delta: Delta, fresh: Option<Arc<File>>) -> Self {
+        Self { key: delta.key(), delta, fresh }
+    }
+}
+
+/// The bytes of patches follow from the delta.
 impl PartialEq for PreparedDelta {
     fn eq(&self, other: &Self) -> bool {
         self.delta == other.delta
     }
-}
-
-/// A large file as the steps that make it from its old version.
-#[derive(Debug)]
-pub struct FilePatch {
-    steps: Vec<PatchStep>,
-    /// The bytes that are sent for it, of which there are `sent`.
-    pub(super) data: File,
-    pub sent: u64,
 }
 
 /// One step. Each makes the next bytes of the new file.
@@ -67,63 +68,55 @@ enum PatchStep {
     Patch { at: u64, len: u64, old: u64, old_len: u64 },
 }
 
-impl FilePatch {
-    /// Returns the steps that make `new` from `old`, and writes what is sent for them to `data`, an
-    /// empty file. `None`: less than an eighth would be saved.
-    pub(super) fn new(
-        old: ByteRange<'_>,
-        new: ByteRange<'_>,
-        data: File,
-    ) -> io::Result<Option<Self>> {
-        let index = ChunkIndex::new(old)?;
-        let end = AtomicU64::new(0);
-        let append = |bytes: &[u8]| {
-            let len = bytes.len() as u64;
-            let at = end.fetch_add(len, Ordering::Relaxed);
-            data.write_all_at(bytes, at).map(|()| (at, len))
-        };
-        let count = usize::try_from(new.len().div_ceil(SEGMENT)).unwrap_or(usize::MAX);
-        let steps = on_all_cores(count, |number| {
-            let start = number as u64 * SEGMENT;
-            let bytes = new.read(start..start + SEGMENT)?;
-            let shift = index.shift(start, &bytes).unwrap_or_default();
-            let place = |at: u64| at.saturating_add_signed(shift).min(old.len());
-            let (begin, end) = (place(start), place(start + bytes.len() as u64));
-            let range = begin.saturating_sub(MARGIN)..(end + MARGIN).min(old.len());
-            let dictionary = old.read(range.clone())?;
-            let there = usize::try_from(begin - range.start).unwrap_or_default();
-            if dictionary[there..].starts_with(&bytes) {
-                return Ok(PatchStep::Copy { at: begin, len: bytes.len() as u64 });
-            }
-            let Some(patch) = worthwhile_patch(&dictionary, &bytes)? else {
-                return append(&bytes).map(|(at, len)| PatchStep::Fresh { at, len });
-            };
-            let (at, len) = append(&patch)?;
-            Ok::<_, io::Error>(PatchStep::Patch {
-                at,
-                len,
-                old: range.start,
-                old_len: dictionary.len() as u64,
-            })
-        })?;
-        let sent = end.into_inner();
-        Ok((sent <= new.len() / 8 * 7).then(|| Self { steps: joined(steps), data, sent }))
-    }
-
-    /// Returns the steps as lines for the host. Their bytes begin at `base` of the bytes that are
-    /// sent for all files.
-    pub(super) fn steps(&self, base: u64) -> String {
-        let mut text = String::new();
-        for step in &self.steps {
-            let _ = match step {
-                PatchStep::Copy { at, len } => writeln!(text, "copy {at} {len}"),
-                PatchStep::Fresh { at, len } => writeln!(text, "fresh {} {len}", base + at),
-                PatchStep::Patch { at, len, old, old_len } => {
-                    writeln!(text, "patch {} {len} {old} {old_len}", base + at)
-                }
-            };
+/// Makes the patch of a file, which is `new` and was `old`. Writes what is sent for it to `fresh`,
+/// from offset `base` on. `None`: less than an eighth would be saved.
+pub(super) fn patch(
+    file: PatchedFile,
+    old: &FileRange,
+    new: &FileRange,
+    fresh: &File,
+    base: u64,
+) -> io::Result<Option<PatchedFile>> {
+    let index = ChunkIndex::new(old)?;
+    let end = AtomicU64::new(base);
+    let append = |bytes: &[u8]| {
+        let len = bytes.len() as u64;
+        let at = end.fetch_add(len, Ordering::Relaxed);
+        fresh.write_all_at(bytes, at).map(|()| (at, len))
+    };
+    let count = usize::try_from(new.len.div_ceil(SEGMENT)).unwrap_or(usize::MAX);
+    let steps = on_all_cores(count, |number| {
+        let start = number as u64 * SEGMENT;
+        let bytes = new.read(start..start + SEGMENT)?;
+        let shift = index.shift(start, &bytes).unwrap_or_default();
+        let place = |at: u64| at.saturating_add_signed(shift).min(old.len);
+        let (begin, end) = (place(start), place(start + bytes.len() as u64));
+        let range = begin.saturating_sub(MARGIN)..(end + MARGIN).min(old.len);
+        let dictionary = old.read(range.clone())?;
+        let there = usize::try_from(begin - range.start).unwrap_or_default();
+        if dictionary[there..].starts_with(&bytes) {
+            return Ok(PatchStep::Copy { at: begin, len: bytes.len() as u64 });
         }
-        text
+        let Some(patch) = worthwhile_frame(&dictionary, &bytes)? else {
+            return append(&bytes).map(|(at, len)| PatchStep::Fresh { at, len });
+        };
+        let (at, len) = append(&patch)?;
+        let old_len = dictionary.len() as u64;
+        Ok::<_, io::Error>(PatchStep::Patch { at, len, old: range.start, old_len })
+    })?;
+    let sent = end.into_inner() - base;
+    let steps: String = joined(steps).iter().map(PatchStep::line).collect();
+    Ok((sent <= new.len / 8 * 7).then_some(PatchedFile { sent, steps, ..file }))
+}
+
+impl PatchStep {
+    /// Returns the line for the host.
+    fn line(&self) -> String {
+        match self {
+            Self::Copy { at, len } => format!("copy {at} {len}\n"),
+            Self::Fresh { at, len } => format!("fresh {at} {len}\n"),
+            Self::Patch { at, len, old, old_len } => format!("patch {at} {len} {old} {old_len}\n"),
+        }
     }
 }
 
@@ -144,15 +137,15 @@ fn joined(steps: Vec<PatchStep>) -> Vec<PatchStep> {
     joined
 }
 
-/// Returns a patch, unless sending `new` itself costs about as much.
-fn worthwhile_patch(dictionary: &[u8], new: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let patch = patch(dictionary, new)?;
+/// Returns a frame that decodes to `new`, unless sending `new` itself costs about as much.
+fn worthwhile_frame(dictionary: &[u8], new: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let patch = frame(dictionary, new)?;
     let pays = patch.len() < new.len() / 8
         || patch.len() < zstd::bulk::compress(new, PLAIN_LEVEL)?.len() / 8 * 7;
     Ok(pays.then_some(patch))
 }
 
-fn patch(dictionary: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
+fn frame(dictionary: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::with_ref_prefix(Vec::new(), LEVEL, dictionary)?;
     encoder.set_pledged_src_size(Some(new.len() as u64))?;
     encoder.include_checksum(true)?;
@@ -165,17 +158,20 @@ fn patch(dictionary: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::io::{Read as _, Seek as _};
+    use std::io::Read as _;
 
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn file(bytes: &[u8]) -> File {
+    /// Bytes that were sent before those of a patch.
+    const BASE: &[u8] = b"old";
+
+    fn file(bytes: &[u8]) -> Arc<File> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        file
+        Arc::new(file)
     }
 
     /// Bytes that do not shrink, the same for the same seed.
@@ -190,20 +186,27 @@ mod tests {
         std::iter::repeat_with(next).take(len).collect()
     }
 
-    fn made(old: &[u8], new: &[u8]) -> Option<FilePatch> {
-        let (before, after) = (file(old), file(new));
-        let (before, after) =
-            (ByteRange::whole(&before).unwrap(), ByteRange::whole(&after).unwrap());
-        FilePatch::new(before, after, file(&[])).unwrap()
+    /// Returns the patch, and the file with what is sent for it.
+    fn made(old: &[u8], new: &[u8]) -> Option<(PatchedFile, Arc<File>)> {
+        let wanted = PatchedFile {
+            from: String::new(),
+            old: Digest::of(old),
+            old_size: old.len() as u64,
+            size: new.len() as u64,
+            sent: 0,
+            steps: String::new(),
+        };
+        let whole = |bytes| FileRange::whole(file(bytes)).unwrap();
+        let fresh = file(BASE);
+        let patch = patch(wanted, &whole(old), &whole(new), &fresh, BASE.len() as u64).unwrap()?;
+        Some((patch, fresh))
     }
 
     /// Returns the file that the steps make of `old`, as the agent reads them.
-    fn applied(old: &[u8], patch: &mut FilePatch) -> Vec<u8> {
-        let mut fresh = vec![7; 3];
-        patch.data.rewind().unwrap();
-        patch.data.read_to_end(&mut fresh).unwrap();
+    fn applied(old: &[u8], (patch, fresh): &(PatchedFile, Arc<File>)) -> Vec<u8> {
+        let fresh = FileRange::whole(Arc::clone(fresh)).unwrap().read(0..u64::MAX).unwrap();
         let mut new = Vec::new();
-        for line in patch.steps(3).lines() {
+        for line in patch.steps.lines() {
             let (kind, numbers) = line.split_once(' ').unwrap();
             let numbers: Vec<usize> = numbers.split(' ').map(|n| n.parse().unwrap()).collect();
             let range = |of: &[u8], at: usize| of[numbers[at]..][..numbers[at + 1]].to_vec();
@@ -222,8 +225,8 @@ mod tests {
 
     #[track_caller]
     fn check(old: &[u8], new: &[u8]) {
-        if let Some(mut patch) = made(old, new) {
-            assert!(applied(old, &mut patch) == new);
+        if let Some(made) = made(old, new) {
+            assert!(applied(old, &made) == new);
         }
     }
 
@@ -253,10 +256,10 @@ mod tests {
         let mut new = noise(2, 20 << 20);
         new.extend(&old[3 << 20..]);
         new[30 << 20] ^= 1;
-        let mut patch = made(&old, &new).unwrap();
-        assert!(applied(&old, &mut patch) == new);
-        assert!(patch.sent < 21 << 20, "{}", patch.sent);
-        let steps = patch.steps(0);
+        let made = made(&old, &new).unwrap();
+        assert!(applied(&old, &made) == new);
+        let PatchedFile { sent, steps, .. } = made.0;
+        assert!(sent < 21 << 20, "{sent}");
         assert!(steps.contains("copy "), "what only moved is one step: {steps}");
     }
 
@@ -266,9 +269,9 @@ mod tests {
         let mut new = old.clone();
         new[1 << 20..(1 << 20) + 100].fill(9);
         new.splice(5 << 20..5 << 20, noise(3, 1000));
-        let mut patch = made(&old, &new).unwrap();
-        assert!(applied(&old, &mut patch) == new);
-        assert!(patch.sent < 2000, "{}", patch.sent);
+        let made = made(&old, &new).unwrap();
+        assert!(applied(&old, &made) == new);
+        assert!(made.0.sent < 2000, "{}", made.0.sent);
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! Files that look like programs and that nobody may run: modes that were lost on the way.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use super::entry::{EntryKind, Item};
 use super::spool::SpoolPlace;
-use super::stamp::Stamp;
 
 /// Directories that hold what is to be run.
 const PROGRAM_DIRS: [&str; 4] = ["bin", "sbin", "libexec", ".bin"];
@@ -16,11 +13,7 @@ const ELF_PROGRAMS: [u8; 2] = [2, 3];
 
 /// Makes programs executable if nothing among `items` is: an archive or a file system that knows no
 /// modes lost them all. If one is left, the others are as they were packed. Returns the paths.
-pub(super) fn restore<'a>(
-    items: &'a mut BTreeMap<String, Item>,
-    spool: &File,
-    stamp: Stamp,
-) -> Vec<&'a str> {
+pub(super) fn restore(items: &mut BTreeMap<String, Item>) -> Vec<&str> {
     let runs = |item: &Item| matches!(item.what, EntryKind::File { runs: true, .. });
     let mut restored = Vec::new();
     if items.values().any(runs) {
@@ -30,7 +23,7 @@ pub(super) fn restore<'a>(
         let EntryKind::File { runs, place } = &mut item.what else { continue };
         let name = path.rsplit('/').next().unwrap_or(path);
         let may_run = is_program_place(path) || is_program_place(name);
-        if may_run && begins_like_one(place, spool, stamp) {
+        if may_run && begins_like_one(place) {
             *runs = true;
             restored.push(path.as_str());
         }
@@ -52,14 +45,10 @@ pub(super) fn is_program_place(path: &str) -> bool {
 
 /// Returns whether the file begins as a script or as an ELF program does; `false` if it cannot be
 /// read.
-pub(super) fn begins_like_one(place: &SpoolPlace, spool: &File, stamp: Stamp) -> bool {
-    let Ok(Some((file, at))) = place.source(spool, stamp) else { return false };
-    let mut head = [0; ELF_TYPE + 2];
-    let wanted = head.len().min(usize::try_from(place.len()).unwrap_or(head.len()));
-    if file.read_exact_at(&mut head[..wanted], at).is_err() {
-        return false;
-    }
-    let elf_type = head[ELF_TYPE] | head[ELF_TYPE + 1];
+pub(super) fn begins_like_one(place: &SpoolPlace) -> bool {
+    let bytes = place.unchanged("").ok();
+    let head = bytes.and_then(|bytes| bytes.read(0..ELF_TYPE as u64 + 2).ok()).unwrap_or_default();
+    let elf_type = head.iter().skip(ELF_TYPE).fold(0, |all, byte| all | byte);
     head.starts_with(b"#!") || (head.starts_with(b"\x7fELF") && ELF_PROGRAMS.contains(&elf_type))
 }
 

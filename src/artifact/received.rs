@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write as _};
+use std::io::Read;
 
 use super::entry::{ALL_READERS, EntryKind, Item};
-use super::error::ArtifactError;
+use super::error::{ArtifactError, scratch_failed};
 use super::kind::{self, Compression};
 use super::open::Artifact;
-use super::spool::{self, SpoolPlace};
+use super::spool::Spool;
 use crate::model::codec::Codec;
 use crate::model::digest::Hasher;
 use crate::model::manifest::{Manifest, Node};
@@ -16,41 +16,32 @@ use crate::model::manifest::{Manifest, Node};
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
 
-/// Files of a release that a host sent, one after the other.
-pub struct Received<'a> {
-    /// The release, for people.
-    pub name: &'a str,
-    /// Everything that is in it.
-    pub manifest: &'a Manifest,
-    /// The files that were sent, in this order.
-    pub paths: &'a [String],
-    /// When each of them was modified, in seconds since 1970; may be empty.
-    pub times: &'a [u64],
-    /// Their bytes.
-    pub stream: &'a File,
-    /// The compression of these bytes.
-    pub codec: Codec,
-}
-
 impl Artifact {
-    /// Returns the artifact with these files and no bytes of others. Blocks. Fails if a file is not
-    /// as the manifest says.
-    pub fn received(from: &Received<'_>) -> Result<Self, ArtifactError> {
-        let packing = match from.codec {
+    /// Returns the release that is called `name` as an artifact with the files at `paths`, and no
+    /// bytes of others. `stream` holds their bytes, one after the other, compressed by `codec`;
+    /// `times` says when they were modified, in seconds since 1970, and may be empty. Blocks. Fails
+    /// if a file is not as the manifest says.
+    pub fn received(
+        name: String,
+        manifest: Manifest,
+        paths: &[String],
+        times: &[u64],
+        stream: &File,
+        codec: Codec,
+    ) -> Result<Self, ArtifactError> {
+        let packing = match codec {
             Codec::Zstd => Compression::Zstd,
             Codec::Gzip => Compression::Gzip,
             Codec::Plain => Compression::Plain,
         };
-        let failed = |source| ArtifactError::Scratch { source };
-        let mut stream = kind::unpack(from.stream, packing).map_err(failed)?;
-        let spool = spool::nameless(None)?;
-        let mut to = BufWriter::with_capacity(CHUNK, &spool);
-        let (mut items, mut at) = (entries(from.manifest), 0);
-        let mut times = from.times.iter().copied();
-        for path in from.paths {
-            let Some(Node::File { mode, size, sha256 }) = from.manifest.nodes().get(path) else {
+        let mut stream = kind::unpack(stream, packing).map_err(scratch_failed)?;
+        let mut spool = Spool::new(None)?;
+        let (mut items, mut times) = (BTreeMap::new(), times.iter().copied());
+        for path in paths {
+            let Some(Node::File { mode, size, sha256 }) = manifest.nodes().get(path) else {
                 return Err(ArtifactError::NotHeld { path: path.clone() });
             };
+            let at = spool.end();
             let mut hash = Hasher::default();
             let mut part = (&mut stream).take(*size);
             let mut buffer = vec![0; CHUNK];
@@ -61,32 +52,16 @@ impl Artifact {
                     break;
                 }
                 hash.update(&buffer[..got]);
-                to.write_all(&buffer[..got]).map_err(failed)?;
+                spool.write(&buffer[..got])?;
             }
             if hash.finish() != *sha256 {
                 return Err(ArtifactError::Changed { path: path.clone() });
             }
-            let place = SpoolPlace::Spool { at, len: *size };
-            let what = EntryKind::File { runs: mode & 0o100 != 0, place };
+            let what = EntryKind::File { runs: mode & 0o100 != 0, place: spool.since(at) };
             let readers = mode & ALL_READERS;
             items.insert(path.clone(), Item { what, mtime: times.next(), readers });
-            at += size;
         }
-        to.flush().map_err(failed)?;
-        drop(to);
-        Self::assembled(from.name.to_owned(), from.manifest.clone(), items, spool)
+        spool.finish()?;
+        Ok(Self::assembled(name, manifest, items))
     }
-}
-
-/// Returns the entries that have no bytes.
-fn entries(manifest: &Manifest) -> BTreeMap<String, Item> {
-    let item = |(path, node): (&String, &Node)| {
-        let what = match node {
-            Node::Dir => EntryKind::Dir,
-            Node::Link { target } => EntryKind::Link { target: target.clone() },
-            Node::File { .. } => return None,
-        };
-        Some((path.clone(), Item { what, mtime: None, readers: ALL_READERS }))
-    };
-    manifest.nodes().iter().filter_map(item).collect()
 }

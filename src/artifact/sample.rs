@@ -1,8 +1,6 @@
 //! Estimates whether compressing pays. Pictures, archives and encrypted data do not shrink; to
 //! compress them only takes time, here and on the host.
 
-use std::fs::File;
-
 use super::error::ArtifactError;
 use super::spool::SpoolPlace;
 
@@ -10,16 +8,13 @@ use super::spool::SpoolPlace;
 const SMALL: u64 = 4 << 20;
 /// Number of samples, and bytes of each. Together they take a few milliseconds.
 const PROBES: u64 = 64;
-const PROBE: usize = 16 << 10;
+const PROBE: u64 = 16 << 10;
 /// The fastest level: data that it cannot shrink hardly shrinks at others.
 const LEVEL: i32 = 1;
 
 /// Returns how many thousandths of these files compression would leave, estimated from evenly
 /// spread samples. `None`: they are small, so no samples were taken.
-pub(super) fn left(
-    files: &[(&str, &SpoolPlace)],
-    spool: &File,
-) -> Result<Option<u64>, ArtifactError> {
+pub(super) fn left(files: &[(&str, &SpoolPlace)]) -> Result<Option<u64>, ArtifactError> {
     let total: u64 = files.iter().map(|(_, place)| place.len()).sum();
     if total < SMALL {
         return Ok(None);
@@ -36,7 +31,9 @@ pub(super) fn left(
             file = files.next();
         }
         let Some((path, place)) = file else { break };
-        let bytes = place.some(spool, path, wanted - begin, PROBE)?;
+        let at = wanted - begin;
+        let bytes = place.unchanged(path)?.read(at..at + PROBE);
+        let bytes = bytes.map_err(|source| ArtifactError::Read { path: path.into(), source })?;
         read += bytes.len();
         packed += zstd::bulk::compress(&bytes, LEVEL).map_or(bytes.len(), |packed| packed.len());
     }

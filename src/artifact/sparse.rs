@@ -134,46 +134,35 @@ impl SparseRecords {
 /// length of each, a number a line.
 #[derive(Debug, Default)]
 pub(super) struct MapReader {
-    map: SparseMap,
     digits: String,
-    /// The ranges to come; `None`: their number is to come.
-    left: Option<u64>,
-    /// The beginning of the range whose length comes next.
-    offset: Option<u64>,
+    numbers: Vec<u64>,
 }
 
 impl MapReader {
-    pub(super) fn new(size: u64) -> Self {
-        Self { map: SparseMap { size, ranges: Vec::new() }, ..Self::default() }
-    }
-
     /// Reads a block of the map. Returns whether it has ended, or `None` if it is not understood.
     pub(super) fn block(&mut self, block: &[u8]) -> Option<bool> {
         for &byte in block {
             match byte {
-                _ if self.left == Some(0) => break,
-                b'\n' => self.number()?,
+                _ if self.is_whole() => break,
+                b'\n' => self.numbers.push(std::mem::take(&mut self.digits).parse().ok()?),
                 b'0'..=b'9' if self.digits.len() < 20 => self.digits.push(char::from(byte)),
                 _ => return None,
             }
         }
-        Some(self.left == Some(0))
+        (self.numbers.len() <= 2 * MOST_RANGES + 1).then(|| self.is_whole())
     }
 
-    fn number(&mut self) -> Option<()> {
-        let number: u64 = std::mem::take(&mut self.digits).parse().ok()?;
-        match (self.left, self.offset.take()) {
-            (None, _) => self.left = Some(number),
-            (Some(_), None) => self.offset = Some(number),
-            (Some(left), Some(at)) => {
-                self.map.add(at, number)?;
-                self.left = Some(left - 1);
-            }
+    fn is_whole(&self) -> bool {
+        let wanted = |count: &u64| count.saturating_mul(2).saturating_add(1);
+        self.numbers.first().map(wanted) == Some(self.numbers.len() as u64)
+    }
+
+    /// Returns the map of a file of `size` bytes.
+    pub(super) fn finish(self, size: u64) -> Option<SparseMap> {
+        let mut map = SparseMap { size, ranges: Vec::new() };
+        for range in self.numbers[1..].chunks_exact(2) {
+            map.add(range[0], range[1])?;
         }
-        Some(())
-    }
-
-    pub(super) fn finish(self) -> SparseMap {
-        self.map
+        Some(map)
     }
 }

@@ -4,26 +4,28 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZero;
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::OFlags;
 
-use super::error::ArtifactError;
+use super::error::{ArtifactError, scratch_failed};
 use super::stamp::Stamp;
 use crate::model::digest::{Digest, Hasher};
+use crate::remote::upload::FileRange;
 
 const CHUNK: usize = 256 * 1024;
 
 /// The place of the bytes of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum SpoolPlace {
-    Spool {
-        /// Offset of the first byte.
-        at: u64,
-        len: u64,
+    /// A range of an open file.
+    Open {
+        range: FileRange,
+        /// Its stamp when it was listed; `None`: nobody else can write to it.
+        stamp: Option<Stamp>,
     },
     /// A file of the artifact's directory.
     Disk {
@@ -37,11 +39,18 @@ pub(super) enum SpoolPlace {
 }
 
 impl SpoolPlace {
-    /// Returns the number of bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Spool { len, .. } => *len,
+            Self::Open { range, .. } => range.len,
             Self::Disk { stamp, .. } => stamp.len,
+        }
+    }
+
+    /// Returns the stamp of the file, if others can write to it.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::Open { stamp, .. } => *stamp,
+            Self::Disk { stamp, .. } => Some(*stamp),
         }
     }
 
@@ -49,27 +58,18 @@ impl SpoolPlace {
     /// was listed.
     pub(super) fn read(
         &self,
-        spool: &File,
         path: &str,
         mut sink: impl FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
-        let changed = || ArtifactError::Changed { path: path.to_owned() };
-        let failed = |source| ArtifactError::Read { path: self.named(path), source };
-        let opened;
-        let (file, start) = match self {
-            Self::Spool { at, .. } => (spool, *at),
-            Self::Disk { path, .. } => {
-                opened = open_same(path).map_err(failed)?;
-                (&opened, 0)
-            }
-        };
+        let failed = |source| self.unread(path, source);
+        let FileRange { file, at, len } = self.open().map_err(failed)?;
         // Clearing a large buffer for each of many small files takes longer than hashing them.
-        let mut buffer = vec![0; usize::try_from(self.len()).unwrap_or(CHUNK).clamp(1, CHUNK)];
+        let mut buffer = vec![0; usize::try_from(len).unwrap_or(CHUNK).clamp(1, CHUNK)];
         let mut done = 0;
-        while done < self.len() {
-            let want = usize::try_from(self.len() - done).unwrap_or(CHUNK).min(CHUNK);
-            match file.read_at(&mut buffer[..want], start + done) {
-                Ok(0) => return Err(changed()),
+        while done < len {
+            let want = usize::try_from(len - done).unwrap_or(CHUNK).min(CHUNK);
+            match file.read_at(&mut buffer[..want], at + done) {
+                Ok(0) => return Err(changed(path)),
                 Ok(got) => {
                     sink(&buffer[..got])?;
                     done += got as u64;
@@ -80,153 +80,65 @@ impl SpoolPlace {
         }
         let Self::Disk { stamp, .. } = self else { return Ok(()) };
         let same = Stamp::new(&file.metadata().map_err(failed)?) == *stamp;
-        if same { Ok(()) } else { Err(changed()) }
+        if same { Ok(()) } else { Err(changed(path)) }
     }
 
     /// Passes all bytes to `sink`, like [`Self::read`], and fails if their digest is not `sha256`.
     /// Does not hash them if a write would have changed the stamp.
     pub(super) fn read_same(
         &self,
-        spool: &File,
         path: &str,
         sha256: Digest,
         mut sink: impl FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
         if let Self::Disk { reliable: true, .. } = self {
-            return self.read(spool, path, sink);
+            return self.read(path, sink);
         }
         let mut hash = Hasher::default();
-        self.read(spool, path, |bytes| {
+        self.read(path, |bytes| {
             hash.update(bytes);
             sink(bytes)
         })?;
-        if hash.finish() == sha256 {
-            return Ok(());
-        }
-        Err(ArtifactError::Changed { path: path.to_owned() })
+        if hash.finish() == sha256 { Ok(()) } else { Err(changed(path)) }
     }
 
-    /// Returns what `work` makes of the bytes, which many threads may read at once. Does not check
-    /// that they are still those that were listed: the host checks what is made of them.
-    pub(super) fn with_source<T>(
-        &self,
-        spool: &File,
-        work: impl FnOnce(ByteRange<'_>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let (file, start) = self.open(spool)?;
-        work(ByteRange { file: &file, start, len: self.len() })
+    /// Returns the bytes, not yet read. Fails if the file was written to since it was listed.
+    pub(super) fn unchanged(&self, path: &str) -> Result<FileRange, ArtifactError> {
+        let failed = |source| self.unread(path, source);
+        let range = self.open().map_err(failed)?;
+        let now = Stamp::new(&range.file.metadata().map_err(failed)?);
+        if self.stamp().is_none_or(|was| was == now) { Ok(range) } else { Err(changed(path)) }
     }
 
-    /// Returns at most `most` bytes from offset `from` on; fewer at the end.
-    pub(super) fn some(
-        &self,
-        spool: &File,
-        path: &str,
-        from: u64,
-        most: usize,
-    ) -> Result<Vec<u8>, ArtifactError> {
-        let failed = |source| ArtifactError::Read { path: self.named(path), source };
-        let (file, start) = self.open(spool).map_err(failed)?;
-        let left = usize::try_from(self.len().saturating_sub(from)).unwrap_or(most);
-        let mut bytes = vec![0; left.min(most)];
-        let got = file.read_at(&mut bytes, start + from).map_err(failed)?;
-        bytes.truncate(got);
-        Ok(bytes)
-    }
-
-    /// Returns the file that holds the bytes and the offset of the first one. `None` if it changed
-    /// since it was listed. `was` is the stamp that the spool had then.
-    pub(super) fn source(&self, spool: &File, was: Stamp) -> io::Result<Option<(File, u64)>> {
-        let (file, at) = self.open(spool)?;
-        let same = Stamp::new(&file.metadata()?) == self.holder(was);
-        Ok(same.then_some((file, at)))
-    }
-
-    /// Returns the stamp of the file, if it holds these bytes and no others. `spool` is the stamp
-    /// of the spool.
-    pub(super) fn stamp(&self, spool: Stamp) -> Option<Stamp> {
-        let stamp = self.holder(spool);
-        (stamp.len == self.len()).then_some(stamp)
-    }
-
-    fn holder(&self, spool: Stamp) -> Stamp {
-        match self {
-            Self::Spool { .. } => spool,
-            Self::Disk { stamp, .. } => *stamp,
-        }
-    }
-
-    /// Returns whether `other` has equal bytes.
-    pub(super) fn holds_same(
-        &self,
-        other: &Self,
-        spool: &File,
-        path: &str,
-    ) -> Result<bool, ArtifactError> {
-        let same_length = self.len() == other.len();
-        let same = || Ok(self.digest(spool, path)? == other.digest(spool, path)?);
-        if self == other {
-            Ok(true)
-        } else if same_length {
-            same()
-        } else {
-            Ok(false)
-        }
-    }
-
-    /// Returns the SHA-256 of the bytes.
-    pub(super) fn digest(&self, spool: &File, path: &str) -> Result<Digest, ArtifactError> {
+    pub(super) fn digest(&self, path: &str) -> Result<Digest, ArtifactError> {
         let mut hash = Hasher::default();
-        self.read(spool, path, |bytes| {
+        self.read(path, |bytes| {
             hash.update(bytes);
             Ok(())
         })?;
         Ok(hash.finish())
     }
 
-    /// Opens the file. Returns it and the offset of the first byte.
-    fn open(&self, spool: &File) -> io::Result<(File, u64)> {
+    fn open(&self) -> io::Result<FileRange> {
         match self {
-            Self::Spool { at, .. } => Ok((spool.try_clone()?, *at)),
-            Self::Disk { path, .. } => Ok((open_same(path)?, 0)),
+            Self::Open { range, .. } => Ok(range.clone()),
+            Self::Disk { path, stamp, .. } => {
+                Ok(FileRange { file: Arc::new(open_same(path)?), at: 0, len: stamp.len })
+            }
         }
     }
 
-    fn named(&self, inside: &str) -> PathBuf {
-        match self {
-            Self::Spool { .. } => PathBuf::from(inside),
+    fn unread(&self, inside: &str, source: io::Error) -> ArtifactError {
+        let path = match self {
+            Self::Open { .. } => PathBuf::from(inside),
             Self::Disk { path, .. } => path.clone(),
-        }
+        };
+        ArtifactError::Read { path, source }
     }
 }
 
-/// A range of a file that several threads may read.
-#[derive(Clone, Copy)]
-pub(super) struct ByteRange<'a> {
-    file: &'a File,
-    start: u64,
-    len: u64,
-}
-
-impl<'a> ByteRange<'a> {
-    /// Returns the range of a whole file.
-    pub(super) fn whole(file: &'a File) -> io::Result<Self> {
-        Ok(Self { file, start: 0, len: file.metadata()?.len() })
-    }
-
-    /// Returns the number of bytes.
-    pub(super) const fn len(self) -> u64 {
-        self.len
-    }
-
-    /// Returns the bytes of `range`, less those after the end.
-    pub(super) fn read(self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let (start, end) = (range.start.min(self.len), range.end.min(self.len));
-        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, self.start + start)?;
-        Ok(bytes)
-    }
+fn changed(path: &str) -> ArtifactError {
+    ArtifactError::Changed { path: path.to_owned() }
 }
 
 /// Returns what `work` gives for each number below `count`, in this order. Works on all cores.
@@ -277,19 +189,19 @@ pub(super) fn nameless(scratch: Option<&Path>) -> Result<File, ArtifactError> {
         file.set_permissions(Permissions::from_mode(0o600))?;
         Ok(file)
     });
-    closed.map_err(|source| ArtifactError::Scratch { source })
+    closed.map_err(scratch_failed)
 }
 
 /// Collects the content of an archive in one nameless file.
 pub(super) struct Spool {
-    file: BufWriter<File>,
+    file: BufWriter<Arc<File>>,
     len: u64,
 }
 
 impl Spool {
-    /// Makes an empty one.
     pub(super) fn new(scratch: Option<&Path>) -> Result<Self, ArtifactError> {
-        Ok(Self { file: BufWriter::with_capacity(CHUNK, nameless(scratch)?), len: 0 })
+        let file = Arc::new(nameless(scratch)?);
+        Ok(Self { file: BufWriter::with_capacity(CHUNK, file), len: 0 })
     }
 
     /// Returns the offset of the next byte.
@@ -297,23 +209,22 @@ impl Spool {
         self.len
     }
 
-    /// Appends `bytes`.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
-        self.file.write_all(bytes).map_err(|source| ArtifactError::Scratch { source })?;
+        self.file.write_all(bytes).map_err(scratch_failed)?;
         self.len += bytes.len() as u64;
         Ok(())
     }
 
-    /// Returns the place of all bytes from offset `at` on.
+    /// Returns the place of all bytes from offset `at` on. They can be read after
+    /// [`Self::finish`].
     pub(super) fn since(&self, at: u64) -> SpoolPlace {
-        SpoolPlace::Spool { at, len: self.len - at }
+        let file = Arc::clone(self.file.get_ref());
+        SpoolPlace::Open { range: FileRange { file, at, len: self.len - at }, stamp: None }
     }
 
-    /// Returns the file with everything in it.
-    pub(super) fn finish(self) -> Result<File, ArtifactError> {
-        self.file
-            .into_inner()
-            .map_err(|error| ArtifactError::Scratch { source: error.into_error() })
+    /// Writes the rest.
+    pub(super) fn finish(mut self) -> Result<(), ArtifactError> {
+        self.file.flush().map_err(scratch_failed)
     }
 }
 
@@ -337,7 +248,7 @@ mod tests {
         let stamp = Stamp::new(&path.metadata().unwrap());
         let read = |reliable, told: &[u8]| {
             let place = SpoolPlace::Disk { path: path.clone(), stamp, reliable };
-            place.read_same(&File::open(&path).unwrap(), "file", Digest::of(told), |_| Ok(()))
+            place.read_same("file", Digest::of(told), |_| Ok(()))
         };
         assert!(stamp.is_reliable(i64::MAX) && !stamp.is_reliable(0));
         assert!(read(true, b"told").is_ok(), "it is not hashed again");

@@ -19,7 +19,6 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Returns the stamp of a file with this metadata.
     pub(super) fn new(meta: &Metadata) -> Self {
         let times = [(meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())];
         Self { len: meta.len(), inode: (meta.dev(), meta.ino()), times }

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 use zstd::zstd_safe::CParameter;
 
-use super::error::ArtifactError;
+use super::error::{ArtifactError, scratch_failed};
 use super::spool;
 use crate::model::codec::Codec;
 
@@ -84,16 +84,14 @@ pub(super) struct TarWriter<W: Write> {
 impl<W: Write> TarWriter<W> {
     /// Begins a frame. `quick`: rather sooner than smaller.
     pub(super) fn new(codec: Codec, quick: bool, to: W) -> Result<Self, ArtifactError> {
-        let to = Compressor::new(codec, quick, to).map_err(failed)?;
+        let to = Compressor::new(codec, quick, to).map_err(scratch_failed)?;
         Ok(Self { to, written: 0 })
     }
 
-    /// Writes a directory.
     pub(super) fn dir(&mut self, path: &str, mode: u32, mtime: u64) -> Result<(), ArtifactError> {
         self.header(EntryType::Directory, &format!("{path}/"), "", mode, 0, mtime)
     }
 
-    /// Writes a symbolic link.
     pub(super) fn link(
         &mut self,
         path: &str,
@@ -132,10 +130,9 @@ impl<W: Write> TarWriter<W> {
         self.pad()
     }
 
-    /// Writes content.
     pub(super) fn content(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
         self.written += bytes.len() as u64;
-        self.to.writer().write_all(bytes).map_err(failed)
+        self.to.writer().write_all(bytes).map_err(scratch_failed)
     }
 
     /// Returns whether content is written uncompressed.
@@ -147,10 +144,9 @@ impl<W: Write> TarWriter<W> {
     /// came before. Only for frames that are not compressed.
     pub(super) fn leave_out(&mut self, size: u64) -> Result<(), ArtifactError> {
         self.written += size;
-        self.to.writer().flush().map_err(failed)
+        self.to.writer().flush().map_err(scratch_failed)
     }
 
-    /// Returns how many bytes of tar were written so far.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
@@ -161,14 +157,13 @@ impl<W: Write> TarWriter<W> {
         if over > 0 { self.content(&[0; BLOCK][over..]) } else { Ok(()) }
     }
 
-    /// Writes the end of the whole archive.
     pub(super) fn end_of_archive(&mut self) -> Result<(), ArtifactError> {
         self.content(&[0; 2 * BLOCK])
     }
 
     /// Ends the frame. Returns the writer.
     pub(super) fn finish(self) -> Result<W, ArtifactError> {
-        self.to.finish().map_err(failed)
+        self.to.finish().map_err(scratch_failed)
     }
 
     fn header(
@@ -186,42 +181,41 @@ impl<W: Write> TarWriter<W> {
         if path.len() > SHORT {
             self.long(EntryType::GNULongName, path)?;
         }
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_mtime(mtime.min(LATEST));
-        self.named(header, path, target)
+        self.cut_header(kind, path, target, mode, size, mtime.min(LATEST))
     }
 
     /// Writes a name that is too long for a header as a member of its own before it.
     fn long(&mut self, kind: EntryType, name: &str) -> Result<(), ArtifactError> {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(0o644);
-        header.set_size(name.len() as u64 + 1);
-        header.set_mtime(0);
-        self.named(header, "././@LongLink", "")?;
+        self.cut_header(kind, "././@LongLink", "", 0o644, name.len() as u64 + 1, 0)?;
         self.content(name.as_bytes())?;
         self.content(&[0])?;
         self.pad()
     }
 
-    /// Names are written as they are: the tar crate's own setters would tidy them up, and a link
-    /// must hold what the manifest says.
-    fn named(&mut self, mut header: Header, path: &str, target: &str) -> Result<(), ArtifactError> {
+    /// Writes a header, with as much of the names as it has room for. They are written as they are:
+    /// the tar crate's own setters would tidy them up, and a link must hold what the manifest says.
+    fn cut_header(
+        &mut self,
+        kind: EntryType,
+        path: &str,
+        target: &str,
+        mode: u32,
+        size: u64,
+        mtime: u64,
+    ) -> Result<(), ArtifactError> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_mtime(mtime);
         header.set_uid(0);
         header.set_gid(0);
-        let (path, target) = (path.as_bytes(), target.as_bytes());
         let old = header.as_old_mut();
-        let (path, target) = (&path[..path.len().min(SHORT)], &target[..target.len().min(SHORT)]);
-        old.name[..path.len()].copy_from_slice(path);
-        old.linkname[..target.len()].copy_from_slice(target);
+        for (name, field) in [(path, &mut old.name), (target, &mut old.linkname)] {
+            let len = name.len().min(SHORT);
+            field[..len].copy_from_slice(&name.as_bytes()[..len]);
+        }
         header.set_cksum();
         self.content(header.as_bytes())
     }
-}
-
-fn failed(source: io::Error) -> ArtifactError {
-    ArtifactError::Scratch { source }
 }

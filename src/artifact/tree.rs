@@ -1,10 +1,9 @@
 //! Collects the entries of an artifact, and holds the rules that they must obey together.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 
 use super::entry::{ALL_READERS, EntryKind, Item};
-use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused, RefusedFrom};
+use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused};
 use super::exclude::Exclude;
 use super::limits::Limits;
 use super::{name, notes};
@@ -26,17 +25,22 @@ pub(super) enum Spot {
 
 /// The entries so far. They are added one by one; `finish` judges them as a whole.
 pub(super) struct Tree<'a> {
-    artifact: &'a str,
-    limits: &'a Limits,
+    /// What the user calls the artifact.
+    pub(super) artifact: &'a str,
+    pub(super) limits: &'a Limits,
     strip: usize,
     exclude: Exclude,
     rules: EntryRules,
     /// Whether it is a directory of this machine.
-    is_directory: bool,
+    pub(super) is_directory: bool,
     /// Entries at or below these paths stay out of every release.
     linked: &'a [String],
     /// Seconds since 1970. A later modification time, from a clock that is ahead, becomes this.
     now: u64,
+    /// Bytes of the archive, if it is one.
+    pub(super) packed: u64,
+    /// Bytes of all files so far.
+    bytes: u64,
     seen: usize,
     /// Bytes of all paths and targets.
     names: u64,
@@ -66,6 +70,8 @@ impl<'a> Tree<'a> {
             is_directory: false,
             linked: &spec.linked,
             now: u64::try_from(now).ok().filter(|now| *now > 0).unwrap_or(u64::MAX),
+            packed: u64::MAX,
+            bytes: 0,
             seen: 0,
             names: 0,
             stripped: 0,
@@ -74,21 +80,6 @@ impl<'a> Tree<'a> {
             items: BTreeMap::new(),
             repeats: Vec::new(),
         })
-    }
-
-    /// Returns what the user calls the artifact.
-    pub(super) fn artifact(&self) -> &'a str {
-        self.artifact
-    }
-
-    /// Returns the limits.
-    pub(super) fn limits(&self) -> &'a Limits {
-        self.limits
-    }
-
-    /// Notes that the entries lie in a directory of this machine.
-    pub(super) fn lies_here(&mut self) {
-        self.is_directory = true;
     }
 
     /// Returns whether a link at `path` is replaced by what it leads to, if that is outside.
@@ -123,16 +114,27 @@ impl<'a> Tree<'a> {
             // A walk comes by in any order.
             offenders.sort_by(|a, b| a.entry.cmp(&b.entry));
         }
-        let from = RefusedFrom {
-            artifact: self.artifact.to_owned(),
-            is_directory: self.is_directory,
-            excluded: self.exclude.texts(),
-        };
-        ArtifactError::Refused(Box::new(Refused::new(from, offenders, self.more)))
+        let (artifact, excluded) = (self.artifact.to_owned(), self.exclude.texts());
+        let refused = Refused::new(artifact, self.is_directory, excluded, offenders, self.more);
+        ArtifactError::Refused(Box::new(refused))
+    }
+
+    /// Counts bytes of files. Fails if they exceed a limit.
+    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), ArtifactError> {
+        let Limits { bytes: most, ratio, ratio_from, .. } = *self.limits;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > most {
+            return Err(self.too_much(LimitHit::Bytes { most }));
+        }
+        let bomb = self.bytes > self.packed.saturating_mul(ratio);
+        if bomb && self.bytes > ratio_from {
+            return Err(self.too_much(LimitHit::Ratio { most: ratio }));
+        }
+        Ok(())
     }
 
     /// Returns the error that names a limit.
-    pub(super) fn too_much(&self, limit: LimitHit) -> ArtifactError {
+    fn too_much(&self, limit: LimitHit) -> ArtifactError {
         ArtifactError::TooMuch { artifact: self.artifact.to_owned(), limit }
     }
 
@@ -222,15 +224,11 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Checks the rules for all entries together; `spool` has their bytes. Returns the entries by
-    /// path, and notes.
-    pub(super) fn finish(
-        mut self,
-        spool: &File,
-    ) -> Result<(BTreeMap<String, Item>, Vec<Note>), ArtifactError> {
+    /// Checks the rules for all entries together. Returns the entries by path, and notes.
+    pub(super) fn finish(mut self) -> Result<(BTreeMap<String, Item>, Vec<Note>), ArtifactError> {
         self.count()?;
         for (path, item) in std::mem::take(&mut self.repeats) {
-            if !self.repeats(&path, &item, spool)? {
+            if !self.repeats(&path, &item)? {
                 self.refuse(&path, Some(&path), Refusal::Duplicate);
             }
         }
@@ -254,7 +252,7 @@ impl<'a> Tree<'a> {
 
     /// Returns whether `item` equals the entry at `path`, so that the order of unpacking does not
     /// matter.
-    fn repeats(&self, path: &str, item: &Item, spool: &File) -> Result<bool, ArtifactError> {
+    fn repeats(&self, path: &str, item: &Item) -> Result<bool, ArtifactError> {
         let Some(there) = self.items.get(path) else { return Ok(false) };
         Ok(match (&there.what, &item.what) {
             (EntryKind::Link { target }, EntryKind::Link { target: again }) => target == again,
@@ -264,7 +262,8 @@ impl<'a> Tree<'a> {
             ) => {
                 runs == run_again
                     && there.readers & !item.readers == 0
-                    && place.holds_same(again, spool, path)?
+                    && place.len() == again.len()
+                    && place.digest(path)? == again.digest(path)?
             }
             _ => false,
         })
@@ -335,7 +334,11 @@ impl<'a> Tree<'a> {
         if path.contains(" -> ") {
             return Some(Refusal::LinkArrow);
         }
-        name::follow(path, &self.items, left).err()
+        let link_at = |path: &str| match &self.items.get(path)?.what {
+            EntryKind::Link { target } => Some(target.clone()),
+            EntryKind::Dir | EntryKind::File { .. } => None,
+        };
+        name::follow(path, link_at, left).err()
     }
 
     fn nothing(&self) -> ArtifactError {

@@ -6,12 +6,11 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use super::entry::{EntryKind, Item, readers};
+use super::entry::{EntryKind, Item, OWNER_RUNS, SET_BITS, readers};
 use super::error::{ArtifactError, Malformed, Refusal, visible};
-use super::limits::UnpackMeter;
 use super::name;
 use super::sparse::{Holes, MapReader, SparseMap, SparseRecords};
-use super::spool::Spool;
+use super::spool::{Spool, SpoolPlace};
 use super::tree::{Spot, Tree};
 
 const BLOCK: usize = 512;
@@ -19,19 +18,15 @@ const BLOCK: usize = 512;
 const LONGEST_EXTENSION: u64 = 1 << 20;
 /// Limit for the list of holes of a sparse file, which may be longer.
 const LONGEST_RECORDS: u64 = 16 << 20;
-const SET_BITS: u32 = 0o7000;
-const OWNER_RUNS: u32 = 0o100;
 
-/// Reads all entries of `source`, a decompressed tar, into `tree`. `packed` are its bytes before.
+/// Reads all entries of `source`, a decompressed tar, into `tree`.
 pub(super) fn read(
     source: impl Read,
-    packed: u64,
     tree: &mut Tree<'_>,
     spool: &mut Spool,
 ) -> Result<(), ArtifactError> {
-    let meter = UnpackMeter::new(tree.limits(), packed);
     let mut reader =
-        Reader { source, meter, tree, spool, last: None, linkable: HashMap::new(), pax: false };
+        Reader { source, tree, spool, last: None, linkable: HashMap::new(), pax: false };
     let mut next = Extension::default();
     while let Some(header) = reader.header()? {
         match header.entry_type().as_byte() {
@@ -65,22 +60,14 @@ struct Extension {
 
 struct Reader<'a, 'b, R> {
     source: R,
-    meter: UnpackMeter<'a>,
     tree: &'a mut Tree<'b>,
     spool: &'a mut Spool,
     last: Option<String>,
     /// Entries that a hard link may name, by full path, whether or not they are part of the
     /// release.
-    linkable: HashMap<String, Linkable>,
+    linkable: HashMap<String, Item>,
     /// Whether pax headers were read.
     pax: bool,
-}
-
-/// An entry that a hard link may name.
-#[derive(Clone)]
-struct Linkable {
-    what: EntryKind,
-    readers: u32,
 }
 
 /// One member, with everything from its header and the headers before it.
@@ -132,43 +119,32 @@ impl<R: Read> Reader<'_, '_, R> {
             // Some programs read the following bytes as its content, others as entries.
             return Err(self.tree.stop(&member.raw, Refusal::Content));
         }
-        let Some(path) = self.tree.enter(&raw)? else { return self.skip(&member) };
+        let Some(path) = self.tree.enter(&raw)? else { return self.body(member.size, false) };
         let spot = self.tree.spot(&path, member.kind == b'5')?;
-        let what = match (&spot, refusal(&member)) {
-            (Spot::At(at), Some(why)) => Err((at, why)),
-            (_, Some(_)) => return self.skip(&member),
-            (spot, None) => match (self.what(&member)?, spot) {
-                (Ok(what), _) => Ok(what),
-                (Err(why), Spot::At(at)) => Err((at, why)),
-                (Err(_), _) => return Ok(()),
-            },
-        };
-        match what {
-            Err((at, why)) => {
-                self.tree.refuse(&member.raw, Some(at), why);
-                self.skip(&member)
+        let item = match refusal(&member) {
+            Some(why) => {
+                self.body(member.size, false)?;
+                Err(why)
             }
-            Ok(entry) => self.keep(&member, path, &spot, entry),
-        }
-    }
-
-    fn keep(
-        &mut self,
-        member: &Member,
-        path: String,
-        spot: &Spot,
-        entry: Linkable,
-    ) -> Result<(), ArtifactError> {
-        if !matches!(entry.what, EntryKind::Dir) {
-            self.linkable.insert(path, entry.clone());
+            None => self.item(&member)?,
+        };
+        if let Ok(item) = item.as_ref()
+            && !matches!(item.what, EntryKind::Dir)
+        {
+            self.linkable.insert(path, item.clone());
         }
         let Spot::At(at) = spot else { return Ok(()) };
-        let Linkable { what, readers } = entry;
-        self.tree.add(at, Item { what, mtime: member.mtime, readers })
+        match item {
+            Ok(item) => self.tree.add(&at, item),
+            Err(why) => {
+                self.tree.refuse(&member.raw, Some(&at), why);
+                Ok(())
+            }
+        }
     }
 
-    /// Returns the entry that the member becomes, or why it is refused. Reads the bytes of files.
-    fn what(&mut self, member: &Member) -> Result<Result<Linkable, Refusal>, ArtifactError> {
+    /// Returns what the member becomes, or why it is refused. Reads the bytes of files.
+    fn item(&mut self, member: &Member) -> Result<Result<Item, Refusal>, ArtifactError> {
         let what = match member.kind {
             b'1' => return self.hard_link(member),
             b'2' => name::target(&member.link).map(|target| EntryKind::Link { target }),
@@ -176,7 +152,7 @@ impl<R: Read> Reader<'_, '_, R> {
             _ => Ok(self.file(member)?),
         };
         let readers = readers(member.kind == b'5', member.mode);
-        Ok(what.map(|what| Linkable { what, readers }))
+        Ok(what.map(|what| Item { what, mtime: member.mtime, readers }))
     }
 
     fn describe(
@@ -258,25 +234,21 @@ impl<R: Read> Reader<'_, '_, R> {
         member: &Member,
         size: u64,
     ) -> Result<(SparseMap, u64), ArtifactError> {
-        let (mut map, mut read) = (MapReader::new(size), 0);
-        loop {
+        let (mut map, mut read, mut whole) = (MapReader::default(), 0, Some(false));
+        while whole == Some(false) && read + BLOCK as u64 <= member.size {
             let mut block = [0; BLOCK];
-            read += BLOCK as u64;
-            if read > member.size {
-                return Err(self.tree.stop(&member.raw, Refusal::Sparse));
-            }
             self.exactly(&mut block)?;
-            match map.block(&block) {
-                Some(true) => return Ok((map.finish(), read)),
-                Some(false) => {}
-                None => return Err(self.tree.stop(&member.raw, Refusal::Sparse)),
-            }
+            read += BLOCK as u64;
+            whole = map.block(&block);
         }
+        let map = if whole == Some(true) { map.finish(size) } else { None };
+        let map = map.ok_or_else(|| self.tree.stop(&member.raw, Refusal::Sparse))?;
+        Ok((map, read))
     }
 
     /// Keeps a hole, which counts like other bytes.
     fn zeros(&mut self, mut left: u64) -> Result<(), ArtifactError> {
-        self.meter.charge(left).map_err(|hit| self.tree.too_much(hit))?;
+        self.tree.charge(left)?;
         let zeros = vec![0; 64 * 1024];
         while left > 0 {
             let now = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
@@ -288,15 +260,15 @@ impl<R: Read> Reader<'_, '_, R> {
 
     /// Returns the copy of its target that a hard link becomes, with the target's mode. It counts as
     /// much as the target.
-    fn hard_link(&mut self, member: &Member) -> Result<Result<Linkable, Refusal>, ArtifactError> {
+    fn hard_link(&mut self, member: &Member) -> Result<Result<Item, Refusal>, ArtifactError> {
         let named = name::clean(&member.link).ok().flatten();
-        let Some(entry) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
+        let Some(item) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
             let target = visible(&String::from_utf8_lossy(&member.link));
             return Ok(Err(Refusal::HardLink { target }));
         };
-        let copied = if let EntryKind::File { place, .. } = &entry.what { place.len() } else { 0 };
-        self.meter.charge(copied).map_err(|hit| self.tree.too_much(hit))?;
-        Ok(Ok(entry))
+        let copied = item.place().map_or(0, SpoolPlace::len);
+        self.tree.charge(copied)?;
+        Ok(Ok(Item { mtime: member.mtime, ..item }))
     }
 
     fn long_name(&mut self, header: &Header) -> Result<Vec<u8>, ArtifactError> {
@@ -309,12 +281,15 @@ impl<R: Read> Reader<'_, '_, R> {
 
     fn pax(&mut self, header: &Header, next: &mut Extension) -> Result<(), ArtifactError> {
         self.pax = true;
-        let records = self.extension(header, LONGEST_RECORDS)?;
-        for (key, value) in self.records(&records)? {
+        let data = self.extension(header, LONGEST_RECORDS)?;
+        for (key, value) in parsed(&data).ok_or_else(|| self.unreadable())? {
             match key {
                 b"path" => next.name = Some(value.to_vec()),
                 b"linkpath" => next.link = Some(value.to_vec()),
-                b"size" => next.size = Some(self.number(value)?),
+                b"size" => {
+                    let size = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                    next.size = Some(size.ok_or_else(|| self.unreadable())?);
+                }
                 // Fractions of seconds and times before 1970 are dropped.
                 b"mtime" => next.mtime = seconds(value),
                 _ => {
@@ -333,38 +308,24 @@ impl<R: Read> Reader<'_, '_, R> {
     /// members.
     fn global(&mut self, header: &Header) -> Result<(), ArtifactError> {
         self.pax = true;
-        let records = self.extension(header, LONGEST_EXTENSION)?;
+        let data = self.extension(header, LONGEST_EXTENSION)?;
         let harmful = |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size");
-        if self.records(&records)?.iter().any(|(key, _)| harmful(key)) {
-            return Err(self.malformed(Malformed::Extended { after: self.after() }));
+        match parsed(&data) {
+            Some(records) if !records.iter().any(|(key, _)| harmful(key)) => Ok(()),
+            _ => Err(self.unreadable()),
         }
-        Ok(())
-    }
-
-    fn records<'d>(&self, data: &'d [u8]) -> Result<Records<'d>, ArtifactError> {
-        let bad = || self.malformed(Malformed::Extended { after: self.after() });
-        records(data).ok_or_else(bad)
-    }
-
-    fn number(&self, value: &[u8]) -> Result<u64, ArtifactError> {
-        let number = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-        number.ok_or_else(|| self.malformed(Malformed::Extended { after: self.after() }))
     }
 
     fn extension(&mut self, header: &Header, most: u64) -> Result<Vec<u8>, ArtifactError> {
         let size = header.entry_size().unwrap_or(u64::MAX);
         if size > most {
-            return Err(self.malformed(Malformed::Extended { after: self.after() }));
+            return Err(self.unreadable());
         }
         let mut data = vec![0; usize::try_from(size).unwrap_or_default()];
         let padding = padding(size);
         self.exactly(&mut data)?;
         self.exactly(&mut [0; BLOCK][..padding])?;
         Ok(data)
-    }
-
-    fn skip(&mut self, member: &Member) -> Result<(), ArtifactError> {
-        self.body(member.size, false)
     }
 
     fn body(&mut self, size: u64, keep: bool) -> Result<(), ArtifactError> {
@@ -376,15 +337,12 @@ impl<R: Read> Reader<'_, '_, R> {
         let mut buffer = vec![0; 64 * 1024];
         let mut left = size;
         while left > 0 {
-            let want = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
-            let got = self.some(&mut buffer[..want])?;
-            if got == 0 {
-                return Err(self.malformed(Malformed::CutOff));
-            }
+            let part = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+            self.exactly(&mut buffer[..part])?;
             if keep {
-                self.spool.write(&buffer[..got])?;
+                self.spool.write(&buffer[..part])?;
             }
-            left -= got as u64;
+            left -= part as u64;
         }
         Ok(())
     }
@@ -410,20 +368,25 @@ impl<R: Read> Reader<'_, '_, R> {
         loop {
             match self.source.read(buffer) {
                 Ok(got) => {
-                    self.meter.charge(got as u64).map_err(|hit| self.tree.too_much(hit))?;
+                    self.tree.charge(got as u64)?;
                     return Ok(got);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    let artifact = self.tree.artifact().to_owned();
+                    let artifact = self.tree.artifact.to_owned();
                     return Err(ArtifactError::Unpack { artifact, entry: self.after(), source });
                 }
             }
         }
     }
 
+    /// Returns the error of an extended header.
+    fn unreadable(&self) -> ArtifactError {
+        self.malformed(Malformed::Extended { after: self.after() })
+    }
+
     fn malformed(&self, why: Malformed) -> ArtifactError {
-        ArtifactError::Malformed { artifact: self.tree.artifact().to_owned(), why }
+        ArtifactError::Malformed { artifact: self.tree.artifact.to_owned(), why }
     }
 
     fn after(&self) -> String {
@@ -433,9 +396,6 @@ impl<R: Read> Reader<'_, '_, R> {
         }
     }
 }
-
-/// Returns keys and values of a pax header.
-type Records<'d> = Vec<(&'d [u8], &'d [u8])>;
 
 /// Returns why a member is refused, if its header already tells.
 fn refusal(member: &Member) -> Option<Refusal> {
@@ -449,9 +409,9 @@ fn refusal(member: &Member) -> Option<Refusal> {
     }
 }
 
-/// Splits off the records of a pax header: `<length> <key>=<value>\n`. The length is that of the
-/// whole record.
-fn records(mut data: &[u8]) -> Option<Records<'_>> {
+/// Returns keys and values of a pax header, whose records are `<length> <key>=<value>\n`. The length
+/// is that of the whole record.
+fn parsed(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut found = Vec::new();
     while !data.is_empty() {
         let space = data.iter().position(|byte| *byte == b' ')?;

@@ -9,9 +9,8 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{System, ZipArchive};
 
-use super::entry::{ALL_READERS, EntryKind, Item, readers};
+use super::entry::{ALL_READERS, EntryKind, Item, OWNER_RUNS, SET_BITS, readers, special};
 use super::error::{ArtifactError, Refusal, visible};
-use super::limits::UnpackMeter;
 use super::name;
 use super::spool::Spool;
 use super::tree::{Spot, Tree};
@@ -20,8 +19,6 @@ const KIND: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;
 const DIR: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
-const SET_BITS: u32 = 0o7000;
-const OWNER_RUNS: u32 = 0o100;
 /// The attribute of directories in DOS.
 const DOS_DIR: u32 = 0x10;
 /// Limit for a link's target, which is its content: no path is longer.
@@ -30,7 +27,6 @@ const LONGEST_TARGET: u64 = 4096;
 /// The work on one archive.
 struct Unzip<'a, 'b> {
     tree: &'a mut Tree<'b>,
-    meter: UnpackMeter<'a>,
     spool: &'a mut Spool,
 }
 
@@ -43,14 +39,13 @@ struct ZipMember {
     is_dir: bool,
 }
 
-/// Reads all entries of `file`, which has `packed` bytes, into `tree`.
+/// Reads all entries of `file` into `tree`.
 pub(super) fn read(
     file: &File,
-    packed: u64,
     tree: &mut Tree<'_>,
     spool: &mut Spool,
 ) -> Result<(), ArtifactError> {
-    let artifact = tree.artifact();
+    let artifact = tree.artifact;
     let failed = |source| ArtifactError::Zip { artifact: artifact.to_owned(), source };
     let mut archive = ZipArchive::new(file).map_err(failed)?;
     if archive.has_duplicate_names() {
@@ -59,8 +54,7 @@ pub(super) fn read(
             tree.refuse_name(&name, Refusal::Duplicate);
         }
     }
-    let meter = UnpackMeter::new(tree.limits(), packed);
-    let mut unzip = Unzip { tree, meter, spool };
+    let mut unzip = Unzip { tree, spool };
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(failed)?;
         let Some(member) = unzip.enter(&entry)? else { continue };
@@ -175,7 +169,7 @@ impl Unzip<'_, '_> {
             if head.len() < 4 {
                 head.extend_from_slice(&buffer[..got.min(4)]);
             }
-            self.meter.charge(got as u64).map_err(|hit| self.tree.too_much(hit))?;
+            self.tree.charge(got as u64)?;
             self.spool.write(&buffer[..got])?;
         }
         if self.spool.end() - at != entry.size() {
@@ -186,7 +180,7 @@ impl Unzip<'_, '_> {
     }
 
     fn broken(&self, member: &ZipMember, source: ZipError) -> ArtifactError {
-        let artifact = self.tree.artifact().to_owned();
+        let artifact = self.tree.artifact.to_owned();
         ArtifactError::ZipEntry { artifact, entry: visible(&member.name), source }
     }
 }
@@ -197,15 +191,6 @@ fn mode(system: System, attributes: u32) -> Option<u32> {
     // The number of macOS, which writes modes like any Unix.
     let unix = matches!(system, System::Unix | System::OsDarwin);
     (unix && mode != 0).then_some(mode)
-}
-
-fn special(kind: u32) -> Refusal {
-    match kind {
-        0o010_000 => Refusal::Fifo,
-        0o140_000 => Refusal::Socket,
-        0o020_000 | 0o060_000 => Refusal::Device,
-        _ => Refusal::Kind { kind: '?' },
-    }
 }
 
 /// Returns whether a file with these first bytes is a program: ELF, or a script that names its

@@ -1,13 +1,12 @@
 //! Digests of files that were read when an artifact was opened. Files that are still the same are
 //! not read again. There is one text for each artifact, under the digest of its address.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::LocalCache;
+use super::dir::name_of;
 use crate::artifact::{Artifact, KnownDigests};
-use crate::model::digest::Digest;
 
 /// Limit for all of them together.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
@@ -15,26 +14,22 @@ pub(super) const MOST_BYTES: u64 = 64 << 20;
 impl LocalCache {
     /// Returns what is known of the files of the artifact at `address`.
     pub fn digests(&self, address: &str) -> KnownDigests {
-        let file = self.digests.get(&file_name(address));
-        let text = file.and_then(|file| io::read_to_string(file).ok()).unwrap_or_default();
+        let bytes = self.digests.read(&name_of(address)).unwrap_or_default();
         let now = self.digests.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        KnownDigests::new(&text, i64::try_from(now.as_secs()).unwrap_or_default())
+        KnownDigests::new(
+            &String::from_utf8_lossy(&bytes),
+            i64::try_from(now.as_secs()).unwrap_or_default(),
+        )
     }
 
     /// Keeps what is known of the files of `artifact` now, in place of `before`. Returns at once:
     /// it is written in the background.
     pub fn keep_digests(&self, address: &str, before: KnownDigests, artifact: Arc<Artifact>) {
-        let (cache, name) = (self.digests.clone(), file_name(address));
+        let (cache, name) = (self.digests.clone(), name_of(address));
         self.in_background(move || {
             if let Some(text) = artifact.known(&before) {
-                let size = text.len() as u64;
-                let _ = cache.put(&name, size, |file| file.write_all(text.as_bytes()));
+                cache.write(&name, text.as_bytes());
             }
         });
     }
-}
-
-/// Returns the name of the file: the digest of the address, which may hold any character.
-fn file_name(address: &str) -> String {
-    Digest::of(address.as_bytes()).to_string()
 }

@@ -1,10 +1,12 @@
 //! One directory of cached files with a limit in bytes and files. Only its owner can read it.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use crate::model::digest::Digest;
 
 /// Limit for every kind: the directory is listed for each file that is added.
 pub(super) const MOST_FILES: usize = 10_000;
@@ -29,6 +31,18 @@ impl DirCache {
         let file = File::open(self.dir.as_ref()?.join(name)).ok()?;
         let _ = file.set_modified(self.now);
         Some(file)
+    }
+
+    /// Returns the bytes of the file called `name`, and marks it as used.
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.get(name)?.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Adds or replaces the file called `name`. One that cannot be written is not kept.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) {
+        let _ = self.put(name, bytes.len() as u64, |file| file.write_all(bytes));
     }
 
     /// Adds or replaces the file called `name`, whose `size` bytes `write` writes. A reader sees
@@ -72,10 +86,14 @@ impl DirCache {
     }
 }
 
+/// Returns the name of the file about something whose own name may hold any character.
+pub(super) fn name_of(subject: &str) -> String {
+    Digest::of(subject.as_bytes()).to_string()
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 

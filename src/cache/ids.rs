@@ -1,38 +1,33 @@
 //! Ids of the releases that the hosts of a stage were seen to have, for shells that complete them.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
 
-use super::dir::DirCache;
-use crate::model::digest::Digest;
+use super::LocalCache;
+use super::dir::name_of;
 use crate::model::id::ReleaseId;
 
 /// Limit for all of them together.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
 
-/// Returns the ids that are kept for `stage`.
-pub(super) fn get(cache: &DirCache, stage: &str) -> BTreeSet<ReleaseId> {
-    let mut text = String::new();
-    let file = cache.get(&name(stage)).map(|file| file.take(MOST_BYTES));
-    let _ = file.map(|mut file| file.read_to_string(&mut text));
-    text.lines().filter_map(|line| line.parse().ok()).collect()
-}
+impl LocalCache {
+    /// Returns the releases that the hosts of `stage` were seen to have.
+    pub fn releases(&self, stage: &str) -> BTreeSet<ReleaseId> {
+        let bytes = self.ids.read(&name_of(stage)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
 
-/// Keeps `ids` for `stage` in place of those that are kept.
-pub(super) fn put(cache: &DirCache, stage: &str, ids: &BTreeSet<ReleaseId>) -> std::io::Result<()> {
-    let text = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    cache.put(&name(stage), text.len() as u64, |file| file.write_all(text.as_bytes()))
-}
-
-fn name(stage: &str) -> String {
-    Digest::of(stage.as_bytes()).to_string()
+    /// Keeps the releases that the hosts of `stage` have, in place of those that are kept.
+    pub fn keep_releases(&self, stage: &str, ids: &BTreeSet<ReleaseId>) {
+        let lines: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        self.ids.write(&name_of(stage), lines.join("\n").as_bytes());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
-    use super::super::LocalCache;
     use super::*;
 
     #[test]

@@ -1,9 +1,7 @@
 //! Sealed texts of manifests, compressed, each under its digest. One that is kept need not be
 //! fetched from a host, which saves a round trip.
 
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-
+use super::LocalCache;
 use super::dir::DirCache;
 use crate::model::digest::Digest;
 use crate::remote::answer::{LONGEST_MANIFEST, unpack};
@@ -12,31 +10,36 @@ use crate::remote::answer::{LONGEST_MANIFEST, unpack};
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 const ZSTD_LEVEL: i32 = 3;
 
-/// Returns the text with this digest, if it is kept and undamaged.
-pub(super) fn get(cache: &DirCache, digest: Digest) -> Option<String> {
-    let read = |mut file: File| {
-        let mut packed = Vec::new();
-        file.read_to_end(&mut packed)?;
-        unpack(&packed, LONGEST_MANIFEST)
-    };
-    let text = read(cache.get(&digest.to_string())?).ok()?;
-    (Digest::of(text.as_bytes()) == digest).then_some(text)
+impl LocalCache {
+    /// Returns the sealed text of a manifest by its digest, if it is kept and undamaged.
+    pub fn manifest(&self, digest: Digest) -> Option<String> {
+        get(&self.manifests, digest)
+    }
+
+    /// Keeps the sealed text that `make` gives, under its digest. Returns at once: `make` runs in
+    /// the background.
+    pub fn keep_manifest(&self, make: impl FnOnce() -> Option<(Digest, String)> + Send + 'static) {
+        let cache = self.manifests.clone();
+        self.in_background(move || {
+            if let Some((digest, text)) = make()
+                && get(&cache, digest).is_none()
+                && let Ok(packed) = zstd::bulk::compress(text.as_bytes(), ZSTD_LEVEL)
+            {
+                cache.write(&digest.to_string(), &packed);
+            }
+        });
+    }
 }
 
-/// Keeps `text`, whose digest is `digest`, unless it is kept already.
-pub(super) fn put(cache: &DirCache, digest: Digest, text: &str) -> io::Result<()> {
-    if get(cache, digest).is_some() {
-        return Ok(());
-    }
-    let packed = zstd::bulk::compress(text.as_bytes(), ZSTD_LEVEL)?;
-    cache.put(&digest.to_string(), packed.len() as u64, |file| file.write_all(&packed))
+fn get(cache: &DirCache, digest: Digest) -> Option<String> {
+    let text = unpack(&cache.read(&digest.to_string())?, LONGEST_MANIFEST).ok()?;
+    (Digest::of(text.as_bytes()) == digest).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
-    use super::super::{LocalCache, ReleaseCache as _};
     use super::*;
 
     #[test]
@@ -45,7 +48,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = || LocalCache::new(Some(dir.path()), SystemTime::UNIX_EPOCH);
         let digest = Digest::of(b"d ./a\n");
-        let keep = || cache().keep_manifest(Box::new(move || Some((digest, "d ./a\n".to_owned()))));
+        let keep = || cache().keep_manifest(move || Some((digest, "d ./a\n".to_owned())));
         assert_eq!(cache().manifest(digest), None);
         for _ in 0..2 {
             keep();

@@ -2,7 +2,7 @@
 //! under sudo for example.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Name and home of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +18,9 @@ impl Account {
         let file = std::fs::read("/etc/passwd").unwrap_or_default();
         Self::find(&String::from_utf8_lossy(&file), uid).or_else(|| {
             // Accounts of a directory service, and of macOS, are in no file.
-            let asked = [("getent", vec!["passwd".to_owned(), uid.to_string()])];
-            let asked = asked.into_iter().chain([("id", vec!["-P".to_owned()])]);
-            asked.into_iter().find_map(|(program, args)| Self::find(&said(program, &args)?, uid))
+            let getent = || said_by("getent", &["passwd", &uid.to_string()]);
+            let found = getent().and_then(|text| Self::find(&text, uid));
+            found.or_else(|| Self::find(&said_by("id", &["-P"])?, uid))
         })
     }
 
@@ -36,9 +36,9 @@ impl Account {
     }
 }
 
-fn said(program: &str, args: &[String]) -> Option<String> {
-    let mut command = Command::new(program);
-    let output = command.args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+/// Returns what a program prints, if it exits with 0.
+pub(super) fn said_by(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

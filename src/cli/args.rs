@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::config::start::ProjectKind;
 use crate::model::digest::{Digest, NotADigest};
-use crate::report::styles::Color;
 
 /// Puts a build on your servers through plain SSH: whole releases, atomic flips, rollbacks that
 /// work.
@@ -60,31 +59,13 @@ pub(crate) struct GlobalFlags {
     pub(crate) json: bool,
     /// Use of colour
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
-    pub(crate) color: ColorArg,
+    pub(crate) color: ColorChoice,
     /// Do not ask for confirmation
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
     /// Whether a dry run lists every file that changes, as `diff` does.
     #[arg(skip)]
     pub(crate) every_file: bool,
-}
-
-/// `--color`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ColorArg {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<ColorArg> for Color {
-    fn from(arg: ColorArg) -> Self {
-        match arg {
-            ColorArg::Auto => Self::Auto,
-            ColorArg::Always => Self::Always,
-            ColorArg::Never => Self::Never,
-        }
-    }
 }
 
 /// The commands.
@@ -96,7 +77,12 @@ Examples:
   shipit init
   shipit init --kind docker
   shipit init -c ops/deploy.toml")]
-    Init(InitArgs),
+    Init {
+        /// Kind of the project [default: what its files show]
+        #[arg(long, value_name = "NAME")]
+        #[arg(value_parser = PossibleValuesParser::new(ProjectKind::names()))]
+        kind: Option<String>,
+    },
     /// Prepare hosts, as root: user, directories, linked files, sudo; run again, it changes nothing
     #[command(after_help = "\
 Examples:
@@ -162,25 +148,49 @@ Examples:
   shipit status production
   shipit status production --roles web
   shipit status production --watch")]
-    Status(StatusArgs),
+    Status {
+        #[command(flatten)]
+        stage: StageArg,
+        /// Look again every few seconds, until Ctrl-C
+        #[arg(short, long)]
+        watch: bool,
+    },
     /// Show past operations: who, what, when, how long, and the outcome
     #[command(after_help = "\
 Examples:
   shipit history production
   shipit history production --limit 0 --json")]
-    History(HistoryArgs),
+    History {
+        #[command(flatten)]
+        stage: StageArg,
+        /// Show the newest N operations; 0 shows all
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
     /// Compare a release and the running service with what was deployed
     #[command(after_help = "\
 Examples:
   shipit verify production
   shipit verify production --release 20260102030405")]
-    Verify(VerifyArgs),
+    Verify {
+        #[command(flatten)]
+        stage: StageArg,
+        /// The release to compare [default: the live one]
+        #[arg(long, value_name = "ID")]
+        release: Option<String>,
+    },
     /// List the values of env files: names, and where each comes from
     #[command(after_help = "\
 Examples:
   shipit env production
   shipit env diff 20260102030405 20260103040506 production")]
-    Env(EnvArgs),
+    #[command(disable_help_subcommand = true)]
+    Env {
+        #[command(flatten)]
+        stage: StageArg,
+        #[command(subcommand)]
+        what: Option<EnvCommand>,
+    },
     /// Show the logs of all hosts, merged by time
     #[command(after_help = "\
 Examples:
@@ -206,7 +216,12 @@ Examples:
   shipit ssh production
   shipit ssh production web2")]
     #[command(visible_alias = "console")]
-    Ssh(SshArgs),
+    Ssh {
+        #[command(flatten)]
+        stage: StageArg,
+        /// The host [default: the first of the stage]
+        host: Option<String>,
+    },
     /// Protect a release from prune
     #[command(after_help = "\
 Examples:
@@ -221,7 +236,13 @@ Examples:
     #[command(after_help = "\
 Examples:
   shipit lock production -m moving")]
-    Lock(LockArgs),
+    Lock {
+        #[command(flatten)]
+        stage: StageArg,
+        /// Reason, shown to whoever is blocked
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
+    },
     /// Show who holds the lock, and release it
     #[command(after_help = "\
 Examples:
@@ -238,79 +259,80 @@ Examples:
 Examples:
   shipit demo
   shipit demo --keep")]
-    Demo(DemoArgs),
+    Demo {
+        /// Keep the directory and the server to play with, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+    },
     /// Print the script that completes commands, flags, stages, hosts and releases in a shell
     #[command(after_help = "\
 Examples:
   shipit completions bash   # > ~/.local/share/bash-completion/completions/shipit
   shipit completions zsh    # > a directory of $fpath, as _shipit
   shipit completions fish   # > ~/.config/fish/completions/shipit.fish")]
-    Completions(CompletionsArgs),
+    Completions {
+        /// The shell
+        #[arg(value_parser = ["bash", "zsh", "fish", "powershell"])]
+        shell: String,
+    },
     /// Print the manual page, or write the pages of all commands
     #[command(after_help = "\
 Examples:
   shipit man                # | man -l -
   shipit man ~/.local/share/man/man1")]
-    Man(ManArgs),
+    Man {
+        /// Directory for the pages of all commands
+        #[arg(value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
     /// Print the JSON Schema of deploy.toml, or of what `--json` prints
     #[command(after_help = "\
 Examples:
   shipit schema             # > deploy.schema.json
   shipit schema output")]
-    Schema(SchemaArgs),
+    Schema {
+        /// The subject of the schema
+        #[arg(default_value = "config")]
+        of: SchemaArg,
+    },
     /// Explain a command, the variables or the exit codes
     #[command(after_help = "\
 Examples:
   shipit help deploy
   shipit help env
   shipit help exit-codes")]
-    Help(HelpArgs),
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct InitArgs {
-    /// Kind of the project [default: what its files show]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ProjectKind::names()))]
-    pub(crate) kind: Option<String>,
+    Help {
+        /// A command, `env` or `exit-codes`
+        #[arg(value_name = "COMMAND")]
+        topic: Vec<String>,
+    },
 }
 
 /// The stage.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct StageArg {
     /// The stage [default: `default_stage`, or the only stage]
     pub(crate) stage: Option<String>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-#[command(disable_help_subcommand = true)]
-pub(crate) struct EnvArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    #[command(subcommand)]
-    pub(crate) what: Option<EnvCommand>,
 }
 
 /// The commands below `env`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum EnvCommand {
     /// Name the values that differ between two releases; no value is shown
-    Diff(EnvDiffArgs),
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct EnvDiffArgs {
-    /// The earlier release
-    #[arg(value_name = "ID")]
-    pub(crate) from: String,
-    /// The later release
-    #[arg(value_name = "ID")]
-    pub(crate) to: String,
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
+    Diff {
+        /// The earlier release
+        #[arg(value_name = "ID")]
+        from: String,
+        /// The later release
+        #[arg(value_name = "ID")]
+        to: String,
+        #[command(flatten)]
+        stage: StageArg,
+    },
 }
 
 /// The artifact.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ArtifactArg {
     /// Directory, archive, single file or https URL to use instead of the config's
     #[arg(long, value_name = "PATH")]
@@ -340,7 +362,7 @@ pub(crate) struct CheckArgs {
     pub(crate) artifact: ArtifactArg,
 }
 
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct DeployArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
@@ -432,33 +454,6 @@ pub(crate) struct PruneArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct HistoryArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    /// Show the newest N operations; 0 shows all
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct VerifyArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    /// The release to compare [default: the live one]
-    #[arg(long, value_name = "ID")]
-    pub(crate) release: Option<String>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    /// Look again every few seconds, until Ctrl-C
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-}
-
-#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
@@ -476,18 +471,11 @@ pub(crate) struct LogsArgs {
     pub(crate) lines: Option<u32>,
 }
 
-/// `on` or `off`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Flag {
-    On,
-    Off,
-}
-
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MaintenanceArgs {
     /// `on` puts the page or flag in place, `off` takes it away
-    #[arg(value_name = "on|off")]
-    pub(crate) flag: Flag,
+    #[arg(value_name = "on|off", value_parser = ["on", "off"])]
+    pub(crate) switch: String,
     #[command(flatten)]
     pub(crate) stage: StageArg,
     /// The text in place of `{message}` in the template
@@ -508,64 +496,11 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SshArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    /// The host [default: the first of the stage]
-    pub(crate) host: Option<String>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PinArgs {
     /// The release
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) stage: StageArg,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct LockArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    /// Reason, shown to whoever is blocked
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) message: Option<String>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct DemoArgs {
-    /// Keep the directory and the server to play with, until Ctrl-C
-    #[arg(long)]
-    pub(crate) keep: bool,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    pub(crate) shell: ShellArg,
-}
-
-/// A shell that completes.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ShellArg {
-    Bash,
-    Zsh,
-    Fish,
-    Powershell,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ManArgs {
-    /// Directory for the pages of all commands
-    #[arg(value_name = "DIRECTORY")]
-    pub(crate) directory: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SchemaArgs {
-    /// The subject of the schema
-    #[arg(default_value = "config")]
-    pub(crate) of: SchemaArg,
 }
 
 /// The subject of a schema.
@@ -575,11 +510,4 @@ pub(crate) enum SchemaArg {
     Config,
     /// The output of `--json`
     Output,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct HelpArgs {
-    /// A command, `env` or `exit-codes`
-    #[arg(value_name = "COMMAND")]
-    pub(crate) topic: Vec<String>,
 }

@@ -4,82 +4,81 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use console::Term;
 
 use crate::deploy::event::Event;
 use crate::model::mutex::lock;
+use crate::report::AnyReporter;
 
-/// A view that does not yield the terminal within this time is assumed to be gone.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A queue of events and the owner of the terminal. Clones share their state.
+/// A queue of events, and the view that shows them. Clones share their state.
 #[derive(Clone, Default)]
-pub(crate) struct Aside(Arc<AsideLines>);
+pub(crate) struct Aside(Arc<Mutex<AsideState>>);
 
 #[derive(Default)]
-struct AsideLines {
-    state: Mutex<State>,
-    given: Condvar,
-}
-
-#[derive(Default)]
-struct State {
+struct AsideState {
     /// Events that were not shown yet.
     untold: Vec<Event>,
-    /// Whether there is a view.
-    viewed: bool,
-    /// Whether a question needs the terminal.
-    wanted: bool,
-    /// Whether the view has yielded the terminal.
-    given: bool,
+    /// What shows events, while there is a run.
+    view: Option<AnyReporter>,
+    /// Whether a question has the terminal.
+    asked: bool,
 }
 
 impl Aside {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0.state)
-    }
-
     /// Queues an event to be shown.
     pub(crate) fn tell(&self, event: Event) {
-        self.state().untold.push(event);
+        lock(&self.0).untold.push(event);
     }
 
     /// Returns the events to show now: none while a question is asked.
     pub(crate) fn told(&self) -> Vec<Event> {
-        let mut state = self.state();
-        if state.wanted { Vec::new() } else { std::mem::take(&mut state.untold) }
+        let mut state = lock(&self.0);
+        if state.asked { Vec::new() } else { std::mem::take(&mut state.untold) }
     }
 
-    /// Says that a view begins or ends. A question asks a view for the terminal.
-    pub(crate) fn view(&self, viewed: bool) {
-        self.state().viewed = viewed;
-        self.0.given.notify_all();
+    /// Shows events in `view` from now on.
+    pub(crate) fn begin(&self, view: AnyReporter) {
+        lock(&self.0).view = Some(view);
     }
 
-    /// Returns whether a question needs the terminal. The view then clears it and calls
-    /// [`Aside::give`].
-    pub(crate) fn wanted(&self) -> bool {
-        self.state().wanted
+    /// Shows what is queued, unless a question has the terminal.
+    pub(crate) fn show(&self) {
+        self.with_view(|_| ());
     }
 
-    /// Yields the terminal: the view draws nothing until the question is answered.
-    pub(crate) fn give(&self) {
-        self.state().given = true;
-        self.0.given.notify_all();
+    /// Shows what is queued, and redraws, unless a question has the terminal.
+    pub(crate) fn tick(&self) {
+        self.with_view(|view| view.tick());
+    }
+
+    fn with_view(&self, then: impl FnOnce(&mut AnyReporter)) {
+        let AsideState { untold, view, asked } = &mut *lock(&self.0);
+        if let (Some(view), false) = (view, *asked) {
+            for event in std::mem::take(untold) {
+                view.on_event(&event);
+            }
+            then(view);
+        }
+    }
+
+    /// Shows what is queued and returns the view, which shows nothing more by itself.
+    pub(crate) fn end(&self) -> Option<AnyReporter> {
+        self.show();
+        lock(&self.0).view.take()
     }
 
     /// Runs `ask`, which has the terminal for itself, and returns its result.
     pub(crate) fn alone<T>(&self, ask: impl FnOnce() -> T) -> T {
-        self.state().wanted = true;
-        let waits = |state: &mut State| state.viewed && !state.given;
-        let state = self.0.given.wait_timeout_while(self.state(), PATIENCE, waits);
-        drop(state.unwrap_or_else(PoisonError::into_inner));
+        let mut state = lock(&self.0);
+        state.asked = true;
+        if let Some(view) = &mut state.view {
+            view.pause();
+        }
+        drop(state);
         let answer = ask();
-        let mut state = self.state();
-        (state.wanted, state.given) = (false, false);
+        lock(&self.0).asked = false;
         answer
     }
 
@@ -125,10 +124,9 @@ fn by_program(program: &str, question: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
-
     use super::*;
+    use crate::deploy::outcome::Report;
+    use crate::report::Reporter;
 
     fn used(pairs: &[(&str, &str)], terminal: bool) -> bool {
         let mut env: BTreeMap<_, _> =
@@ -152,27 +150,37 @@ mod tests {
         assert_eq!(by_program("/bin/false", "sesame"), None);
     }
 
+    /// A view that notes what happens to it.
+    struct Notes(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Reporter for Notes {
+        fn on_event(&mut self, _: &Event) {
+            lock(&self.0).push("shown");
+        }
+
+        fn finish(&mut self, _: &Report) {}
+
+        fn tick(&mut self) {
+            lock(&self.0).push("drawn");
+        }
+
+        fn pause(&mut self) {
+            lock(&self.0).push("cleared");
+        }
+    }
+
     #[test]
-    fn question_waits_for_the_view_and_delays_events() {
-        let aside = Aside::default();
-        aside.view(true);
-        let asked = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let question = scope.spawn(|| {
-                aside.alone(|| {
-                    asked.store(true, Ordering::SeqCst);
-                    aside.tell(Event::Warning { host: None, text: "meanwhile".to_owned() });
-                    assert!(aside.told().is_empty(), "nothing is drawn over the question");
-                });
-            });
-            while !aside.wanted() {
-                thread::yield_now();
-            }
-            assert!(!asked.load(Ordering::SeqCst), "the view has the terminal");
-            aside.give();
-            assert!(question.join().is_ok());
+    fn question_clears_the_view_and_delays_events() {
+        let (aside, notes) = (Aside::default(), Arc::default());
+        aside.begin(Box::new(Notes(Arc::clone(&notes))));
+        aside.alone(|| {
+            lock(&notes).push("asked");
+            aside.tell(Event::Warning { host: None, text: "meanwhile".to_owned() });
+            aside.tick();
+            assert!(aside.told().is_empty(), "nothing is drawn over the question");
         });
-        assert!(!aside.wanted());
-        assert_eq!(aside.told().len(), 1);
+        aside.tick();
+        assert_eq!(*lock(&notes), ["cleared", "asked", "shown", "drawn"]);
+        assert!(aside.end().is_some());
     }
 }

@@ -9,13 +9,15 @@ use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::check::{Findings, Level, Subject};
+use crate::deploy::context::RunContext;
+use crate::deploy::fleet;
 use crate::deploy::goal::Goal;
 use crate::report::check::{check_json, check_view};
 
 /// Checks this machine and every host, and prints the findings.
 pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
-    let mut config = world.config(&args.stage, more)?;
+    let mut config = world.config_with(&args.stage, more)?;
     let mut here = Findings::of(None);
     if let Some(hosts) = config.listed_elsewhere() {
         here.ok(hosts);
@@ -27,24 +29,19 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
     values.checks(world, &mut config).await;
     let mut all = here.found;
     all.extend(values.found);
-    for (host, probed) in world.probe(&config, goal.as_ref()).await? {
-        let mut host = Findings::of(Some(host));
-        let build = goal.as_ref().and_then(Goal::build);
-        let release = build.map(|build| &build.manifest);
-        let env = build.map_or(&[][..], |build| &build.env);
+    let probe = async |cx: RunContext<'_>| fleet::probe(cx, goal.as_ref()).await;
+    let probed = world.quietly(&config, "check", probe).await?;
+    let build = goal.as_ref().and_then(Goal::build);
+    for (host, (name, probed)) in config.hosts.iter().zip(probed) {
+        let mut findings = Findings::of(Some(name));
         match probed {
             Ok(probed) => {
-                host.judge(&Subject {
-                    now: world.now,
-                    config: &config,
-                    release,
-                    env,
-                    probed: &probed,
-                });
+                let (now, config, probed) = (world.now, &config, &probed);
+                findings.judge(&Subject { now, config, host, build, probed });
             }
-            Err(failure) => host.unreachable(&failure),
+            Err(failure) => findings.unreachable(&failure),
         }
-        all.extend(host.found);
+        all.extend(findings.found);
     }
     world.print(|| check_json(&all), || check_view(&all, &world.styles()));
     world.annotate(&all);

@@ -6,9 +6,8 @@ use serde_json::json;
 
 use super::args::RunArgs;
 use super::error::CliError;
-use super::output::{print, styles_of_stdout};
+use super::output::print;
 use super::world::World;
-use crate::config::resolve::Overrides;
 use crate::deploy::outcome::Failure;
 use crate::deploy::query::Answers;
 use crate::deploy::stream::{CommandEnd, StreamPiece, live, run_command};
@@ -24,7 +23,7 @@ const LOST: &str = "the host ends the command soon; nobody knows how far it came
 
 /// Runs the command and shows what it prints. Returns 1 unless it exited with 0 everywhere.
 pub(crate) async fn run(world: &World, args: &RunArgs) -> Result<u8, CliError> {
-    let mut config = world.config(&args.stage, Overrides::default())?;
+    let mut config = world.config(&args.stage)?;
     if args.once {
         config.hosts.truncate(1);
     }
@@ -39,7 +38,7 @@ pub(crate) async fn run(world: &World, args: &RunArgs) -> Result<u8, CliError> {
         }
         return Ok(code);
     }
-    let coloured = styles_of_stdout(world).coloured;
+    let coloured = world.styles_of_stdout().coloured;
     let lines = HostLines::new(config.host_names(), coloured, world.sieve(Secrets::default()));
     let hear = |place: usize, heard: StreamPiece| show(world, &lines, place, heard);
     let work = world.quietly(&config, "run", async |cx| run_command(cx, &command, &hear).await);
@@ -79,7 +78,7 @@ fn show(world: &World, lines: &HostLines, place: usize, heard: StreamPiece) {
 
 /// Says how the command ended on each host, and returns the exit code.
 fn told(world: &World, stage: &str, answers: &Answers<CommandEnd>) -> u8 {
-    let code = u8::from(answers.iter().any(|(_, ended)| !is_well(ended)));
+    let code = u8::from(answers.iter().any(|(_, ended)| problem(ended).is_some()));
     if world.common.json {
         let hosts: Vec<_> = answers
             .iter()
@@ -120,10 +119,6 @@ fn told(world: &World, stage: &str, answers: &Answers<CommandEnd>) -> u8 {
         }
     }
     code
-}
-
-fn is_well(ended: &Result<CommandEnd, Failure>) -> bool {
-    matches!(ended, Ok(CommandEnd::Ended(Exit::Code(0))))
 }
 
 /// Returns why there is no exit code of 0, in one line.

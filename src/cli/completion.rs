@@ -10,7 +10,6 @@ use clap::{Arg, Command, ValueHint};
 use clap_complete::env::Shells;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 
-use super::args::{CompletionsArgs, ShellArg};
 use super::error::CliError;
 use super::output::print;
 use super::place;
@@ -37,13 +36,7 @@ pub(super) fn answered() -> Option<ExitCode> {
 }
 
 /// Prints the script that makes a shell ask this program.
-pub(crate) fn run(args: &CompletionsArgs) -> Result<u8, CliError> {
-    let shell = match args.shell {
-        ShellArg::Bash => "bash",
-        ShellArg::Zsh => "zsh",
-        ShellArg::Fish => "fish",
-        ShellArg::Powershell => "powershell",
-    };
+pub(crate) fn run(shell: &str) -> Result<u8, CliError> {
     let mut script = Vec::new();
     if let Some(completer) = Shells::builtins().completer(shell) {
         completer

@@ -152,11 +152,8 @@ hosts = ["{host}"]
         for name in &self.foreign {
             program.env_remove(name);
         }
-        let status = program
-            .stdin(Stdio::null())
-            .status()
-            .await
-            .map_err(|source| CliError::Start { source })?;
+        let status = program.stdin(Stdio::null()).status().await;
+        let status = status.map_err(|source| CliError::Start { source })?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 }

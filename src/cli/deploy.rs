@@ -23,7 +23,7 @@ use crate::config::{Config, Confirm, EnvSpec, Host, env, gather};
 use crate::deploy::context::RunContext;
 use crate::deploy::event::Event;
 use crate::deploy::fleet;
-use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
+use crate::deploy::goal::{Build, Goal, PruneRule};
 use crate::deploy::outcome::Failure;
 use crate::deploy::rollout;
 use crate::deploy::source::Source;
@@ -40,14 +40,7 @@ use crate::report::redact::Secrets;
 /// Shows what a deploy would change; changes nothing.
 pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
     let (stage, artifact) = (args.stage.clone(), args.artifact.clone());
-    let args = DeployArgs {
-        stage,
-        artifact,
-        expect_digest: None,
-        env_only: false,
-        force: false,
-        wait: false,
-    };
+    let args = DeployArgs { stage, artifact, ..DeployArgs::default() };
     make(world, &args, GoalKind::Deploy).await
 }
 
@@ -55,7 +48,7 @@ pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError
 /// after it, because `local.before` may build it.
 pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
-    let mut config = world.config(&args.stage, more)?;
+    let mut config = world.config_with(&args.stage, more)?;
     if config.artifact.is_none() {
         return Err(CliError::NoArtifact);
     }
@@ -77,10 +70,8 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     let keep = !world.common.dry_run;
     let (force, expected) = (args.force, args.expect_digest);
     let wanted = Wanted { world, config: &config, kind, env, force, keep, expected };
-    if shows {
-        wanted.show_and_ask(how, &question).await
-    } else if config.hooks.before.is_empty() || world.common.dry_run {
-        wanted.deploy(how).await
+    if config.hooks.before.is_empty() || world.common.dry_run {
+        wanted.deploy(how, shows.then_some(&*question)).await
     } else {
         Ok(wanted.build_and_deploy(how).await)
     }
@@ -102,11 +93,10 @@ pub(super) async fn given(
 }
 
 /// Returns the goal of this kind, `Deploy` or `Stage`, that makes releases of `build`.
-pub(super) fn goal_of(kind: GoalKind, build: Build, source: Source) -> Goal {
-    let build = Box::new(build);
+pub(super) fn goal_of(kind: GoalKind, build: Build) -> Goal {
     match kind {
-        GoalKind::Stage => Goal::Stage { build, source },
-        _ => Goal::Deploy { build, source },
+        GoalKind::Stage => Goal::Stage(Box::new(build)),
+        _ => Goal::Deploy(Box::new(build)),
     }
 }
 
@@ -127,13 +117,13 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Deploys the artifact as it is, and returns the exit code. Hosts are connected to while it is
-    /// opened.
-    async fn deploy(self, how: RunOptions) -> Result<u8, CliError> {
+    /// opened. If there is a `question`, shows what would change, and asks, before anything is done.
+    async fn deploy(self, how: RunOptions, question: Option<&str>) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);
         // Signals are followed before hosts are connected to, so that no interrupt is lost.
         let cancel = world.cancel();
-        let reach = (!world.common.dry_run).then(|| {
+        let reach = (!world.common.dry_run && question.is_none()).then(|| {
             let run = world.run_values(self.kind.word(), config);
             let hello = |host: &Host| fleet::hello_of_deploy(config, host, &run);
             world.reach(config).ahead(config, hello, &may_greet)
@@ -144,24 +134,18 @@ impl Wanted<'_> {
         }
         let opening = self.open(move || _ = listed.send(true));
         let (goal, found) = unless_stopped(&cancel, opening).await??;
-        let warnings = of_no_host(notes(config).chain(found));
-        go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
-    }
-
-    /// Shows what would change, asks, and deploys. Returns the exit code.
-    async fn show_and_ask(self, how: RunOptions, question: &str) -> Result<u8, CliError> {
-        let (world, config) = (self.world, self.config);
-        let cancel = world.cancel();
-        let (goal, found) = unless_stopped(&cancel, self.open(|| ())).await??;
-        let warnings = of_no_host(notes(config).chain(found));
-        let code = dry_run(world, config, &goal, how.secrets.clone(), &warnings).await?;
-        if code != 0 {
-            return Ok(code);
+        let mut notes: Vec<_> = notes(config).chain(found).collect();
+        if let Some(question) = question {
+            let notes = std::mem::take(&mut notes);
+            let code = dry_run(world, config, &goal, how.secrets.clone(), notes).await?;
+            if code != 0 {
+                return Ok(code);
+            }
+            if !world.ask(question, &config.stage)? {
+                return Ok(130);
+            }
         }
-        if !world.ask(question, &config.stage)? {
-            return Ok(130);
-        }
-        go(world, config, &goal, how, &[]).await
+        go(world, config, &goal, RunOptions { reach, ..how }, notes).await
     }
 
     /// Runs `local.before`, then deploys what it has built. Returns the exit code.
@@ -170,7 +154,8 @@ impl Wanted<'_> {
         let run = async |cx: RunContext<'_>| {
             let open = async || {
                 let opened = self.open(|| ()).await;
-                let (goal, found) = opened.map_err(|error| unopened(&error))?;
+                let (goal, found) =
+                    opened.map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
                 for note in notes(config).chain(found) {
                     cx.events.emit(Event::Warning { host: None, text: note.to_string() });
                 }
@@ -178,8 +163,7 @@ impl Wanted<'_> {
             };
             fleet::build_and_run(cx, kind, open).await
         };
-        let report = world.shown(config, kind.word(), how, run).await;
-        report.verdict().exit_code()
+        world.shown(config, kind.word(), how, run).await
     }
 
     /// Opens the artifact. Returns the goal of the deploy, and notes of the build.
@@ -194,6 +178,7 @@ impl Wanted<'_> {
         as_expected(artifact.name(), artifact.digest(), self.expected)?;
         let revision = access.revision.or(revision);
         let build = Build {
+            source: Source::Artifact(Arc::clone(&artifact)),
             name: artifact.name().to_owned(),
             manifest: artifact.manifest().clone(),
             digest: artifact.digest(),
@@ -206,9 +191,9 @@ impl Wanted<'_> {
         let notes = artifact.notes().iter().cloned().chain(inert).chain(uncommitted(&build));
         let notes = notes.chain(access.notes).collect();
         if self.keep {
-            world.cache().keep_files(Arc::clone(&artifact));
+            world.cache.keep_files(artifact);
         }
-        Ok((goal_of(self.kind, build, Source::Artifact(artifact)), notes))
+        Ok((goal_of(self.kind, build), notes))
     }
 }
 
@@ -241,11 +226,6 @@ fn not_executable(artifact: &Artifact) -> Option<Note> {
     Some(Note::new(text, "`chmod +x` where they are built, and pack with modes: as a tar"))
 }
 
-/// Turns the error of an artifact that `local.before` should have built into a failure of the run.
-fn unopened(error: &CliError) -> Failure {
-    Failure::from_error(error).hint(error.hint())
-}
-
 /// Opens the artifact. Files whose digest is cached are not read again. Calls `listed` once all
 /// entries are known.
 async fn open(
@@ -255,7 +235,7 @@ async fn open(
 ) -> Result<(ArtifactAccess, Arc<Artifact>), CliError> {
     let spec = source::ready(world, config).await?;
     let access = spec.access.clone();
-    let cache = world.cache();
+    let cache = world.cache.clone();
     let opening = move || {
         let name = format!("{:?}", spec.source);
         let known = cache.digests(&name);
@@ -270,23 +250,18 @@ async fn open(
     Ok((access, opened))
 }
 
-/// Makes a staged release live.
 pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let id = args.id.as_deref().map(|id| release_id("ID", id)).transpose()?;
     let question = question::activate(&config, id);
     switch(world, config, &question, &Goal::Activate(id), args.wait).await
 }
 
-/// Makes an earlier release live again.
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
-    let target = match &args.to {
-        None => RollbackTarget::Previous,
-        Some(id) => RollbackTarget::Named(release_id("--to", id)?),
-    };
-    let question = question::rollback(&config, target);
-    switch(world, config, &question, &Goal::Rollback(target), args.wait).await
+    let config = world.config(&args.stage)?;
+    let id = args.to.as_ref().map(|id| release_id("--to", id)).transpose()?;
+    let question = question::rollback(&config, id);
+    switch(world, config, &question, &Goal::Rollback(id), args.wait).await
 }
 
 /// Makes a release live that the hosts have, once somebody said yes.
@@ -304,23 +279,20 @@ async fn switch(
     secrets.extend(addresses(world, &mut config).await);
     let secrets = Secrets::new(secrets);
     let how = RunOptions { secrets, quiet: false, wait, reach: None };
-    let warnings = of_no_host(rollout::note(&config));
-    go(world, &config, goal, how, &warnings).await
+    let notes = rollout::note(&config).into_iter().collect();
+    go(world, &config, goal, how, notes).await
 }
 
-/// Deletes old releases.
 pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliError> {
     let overrides = Overrides { keep: args.keep, ..Overrides::default() };
-    let mut config = world.config(&args.stage, overrides)?;
-    let older_than = match &args.older_than {
-        None => None,
-        Some(text) => {
-            let age = length(text).and_then(|age| TimeDelta::from_std(age).ok());
-            let expected = "an age is a number and s, m, h or d";
-            let bad = || CliError::BadFlag { flag: "--older-than", value: text.clone(), expected };
-            Some(age.ok_or_else(bad)?)
-        }
+    let mut config = world.config_with(&args.stage, overrides)?;
+    let age = |text: &String| {
+        let age = length(text).and_then(|age| TimeDelta::from_std(age).ok());
+        let expected = "an age is a number and s, m, h or d";
+        let bad = || CliError::BadFlag { flag: "--older-than", value: text.clone(), expected };
+        age.ok_or_else(bad)
     };
+    let older_than = args.older_than.as_ref().map(age).transpose()?;
     let rule = PruneRule { keep: config.keep, older_than };
     if !world.confirm(&config, &question::prune(&config))? {
         return Ok(130);
@@ -329,7 +301,7 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
     // Health checks may judge what an interrupted run left undecided; their values are secrets.
     let secrets = Secrets::new(gather(world, &mut config).await?);
     let how = RunOptions { secrets, quiet, wait: args.wait, reach: None };
-    go(world, &config, &Goal::Prune(rule), how, &[]).await
+    go(world, &config, &Goal::Prune(rule), how, Vec::new()).await
 }
 
 /// Reads the files and variables that health checks need. Returns the values to mask.
@@ -352,7 +324,6 @@ async fn addresses(world: &World, config: &mut Config) -> Vec<String> {
     secrets
 }
 
-/// Fetches the values of every env file.
 pub(super) async fn env_files(world: &World, config: &Config) -> Result<Vec<EnvFile>, CliError> {
     let mut files = Vec::new();
     for spec in &config.env {
@@ -374,11 +345,6 @@ pub(super) fn notes(config: &Config) -> impl Iterator<Item = Note> {
     config.env.iter().flat_map(EnvSpec::notes).chain(rollout::note(config))
 }
 
-/// Returns warnings that are about no host.
-pub(super) fn of_no_host(notes: impl IntoIterator<Item = Note>) -> Vec<(Option<String>, String)> {
-    notes.into_iter().map(|note| (None, note.to_string())).collect()
-}
-
 /// Returns a note if the work tree had uncommitted changes.
 fn uncommitted(build: &Build) -> Option<Note> {
     let revision = build.revision.as_deref().filter(|revision| revision.ends_with(DIRTY))?;
@@ -392,16 +358,16 @@ pub(super) async fn go(
     config: &Config,
     goal: &Goal,
     how: RunOptions,
-    warnings: &[(Option<String>, String)],
+    notes: Vec<Note>,
 ) -> Result<u8, CliError> {
     if world.common.dry_run {
-        return dry_run(world, config, goal, how.secrets, warnings).await;
+        return dry_run(world, config, goal, how.secrets, notes).await;
     }
-    for (host, text) in warnings {
-        world.warn(&Event::Warning { host: host.clone(), text: text.clone() });
+    for note in notes {
+        world.warn(&Event::Warning { host: None, text: note.to_string() });
     }
-    let report = world.run(config, goal, how).await;
-    Ok(report.verdict().exit_code())
+    let run = async |cx: RunContext<'_>| fleet::run(cx, goal).await;
+    Ok(world.shown(config, goal.kind().word(), how, run).await)
 }
 
 async fn dry_run(
@@ -409,14 +375,15 @@ async fn dry_run(
     config: &Config,
     goal: &Goal,
     secrets: Secrets,
-    warnings: &[(Option<String>, String)],
+    notes: Vec<Note>,
 ) -> Result<u8, CliError> {
     if let Some(hosts) = config.listed_elsewhere() {
         world.tell(&format!("{}\n", world.sieve(secrets.clone()).fit(&hosts)));
     }
-    let found = world.dry_run(config, goal).await?;
-    let mut shown =
-        HostPlans { failure: found.failure, warnings: warnings.to_vec(), ..HostPlans::default() };
+    let plan = async |cx: RunContext<'_>| fleet::dry_run(cx, goal).await;
+    let found = world.quietly(config, goal.kind().word(), plan).await?;
+    let warnings = notes.into_iter().map(|note| (None, note.to_string())).collect();
+    let mut shown = HostPlans { failure: found.failure, warnings, ..HostPlans::default() };
     if goal.kind().makes_live() && !found.unchanged {
         shown.notes.extend(batches_line(&fleet::batch_names(config)));
     }

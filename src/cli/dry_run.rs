@@ -47,22 +47,12 @@ impl HostPlans {
         });
         let (plans, warnings) = (&self.plans, &self.warnings);
         if world.common.json || !plans.is_empty() {
-            let json = || with_details(plan_json(plans, warnings), &self.details);
             let notes: String = self.notes.iter().flat_map(|note| [note, "\n"]).collect();
-            world.print(json, || notes + &plan_view(plans, warnings));
+            world.print(
+                || plan_json(plans, &self.details, warnings),
+                || notes + &plan_view(plans, warnings),
+            );
         }
         u8::from(self.failure.is_some() || !self.failed.is_empty())
     }
-}
-
-/// Adds the details of each host to its plan.
-fn with_details(mut json: Value, details: &BTreeMap<String, Value>) -> Value {
-    let hosts = json["hosts"].as_array_mut();
-    for host in hosts.into_iter().flatten() {
-        let more = host["host"].as_str().and_then(|name| details.get(name));
-        if let (Some(Value::Object(more)), Some(host)) = (more, host.as_object_mut()) {
-            host.extend(more.clone());
-        }
-    }
-    json
 }

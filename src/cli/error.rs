@@ -138,7 +138,6 @@ impl Hinted for CliError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     //! The texts of the errors that only the command line has.
 
@@ -146,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::remote::session::SessionError;
-    use crate::report::error::print;
+    use crate::report::error::text;
     use crate::report::styles::Styles;
 
     /// Returns whether an error belongs to the command line alone. A new variant does not compile
@@ -181,11 +180,8 @@ mod tests {
     }
 
     fn printed(errors: &[CliError]) -> String {
-        let mut out = Vec::new();
-        for error in errors.iter().filter(|error| is_own(error)) {
-            print(&mut out, &Styles::plain(), error).unwrap();
-        }
-        String::from_utf8(out).unwrap()
+        let own = errors.iter().filter(|error| is_own(error));
+        own.map(|error| text(&Styles::plain(), error)).collect()
     }
 
     #[test]

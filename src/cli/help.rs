@@ -70,8 +70,7 @@ fn variables() -> String {
         .to_owned();
     let flags = variables::all().into_iter().map(|it| (it.name, it.meanings.join(", ")));
     let others = OTHERS.iter().map(|(name, what)| ((*name).to_owned(), (*what).to_owned()));
-    let rows: Vec<_> = flags.chain(others).collect();
-    for (name, what) in rows {
+    for (name, what) in flags.chain(others) {
         let _ = writeln!(text, "  {name:23} {what}");
     }
     text.push_str(

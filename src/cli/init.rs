@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::InitArgs;
 use super::error::CliError;
 use super::output::print;
 use super::place;
@@ -11,14 +10,14 @@ use crate::config::start::{self, ProjectKind, Start, Taken};
 use crate::model::words::{count, list};
 
 /// Writes the config file, unless it exists, and the unit file.
-pub(crate) fn run(world: &World, args: &InitArgs) -> Result<u8, CliError> {
+pub(crate) fn run(world: &World, kind: Option<&str>) -> Result<u8, CliError> {
     let path = world.named_config().unwrap_or_else(|| PathBuf::from(CONFIG));
     if path.exists() {
         return Err(CliError::Exists { path });
     }
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let project = folder.map_or_else(|| world.cwd.clone(), |folder| world.cwd.join(folder));
-    let found = KnownProject::of(&project, args);
+    let found = KnownProject::of(&project, kind);
     let name = project.file_name().map(|name| name.to_string_lossy().into_owned());
     let name =
         found.taken.as_ref().and_then(|taken| taken.app.clone()).or(name).unwrap_or_default();
@@ -57,7 +56,7 @@ struct KnownProject {
 }
 
 impl KnownProject {
-    fn of(project: &Path, args: &InitArgs) -> Self {
+    fn of(project: &Path, wanted: Option<&str>) -> Self {
         let mut all = start::taken(project).into_iter();
         let (taken, left): (_, Vec<Taken>) = (all.next(), all.collect());
         let fitting: Vec<_> =
@@ -65,7 +64,6 @@ impl KnownProject {
         // Kamal deploys images, whatever is in them.
         let images = taken.as_ref().is_some_and(|taken| taken.tool == "Kamal");
         let images = fitting.iter().find(|kind| images && kind.name == "docker");
-        let wanted = args.kind.as_deref();
         let wanted = ProjectKind::all().into_iter().find(|kind| Some(kind.name) == wanted);
         let kind = wanted.or(images.or(fitting.first()).cloned()).unwrap_or_default();
         let others = fitting.iter().map(|other| other.name);

@@ -8,15 +8,13 @@ use tokio::sync::Notify;
 
 use super::args::LogsArgs;
 use super::error::CliError;
-use super::output::styles_of_stdout;
 use super::world::World;
 use crate::config::Config;
-use crate::config::resolve::Overrides;
 use crate::config::tables::length;
 use crate::deploy::context::RunContext;
 use crate::deploy::stream::{LogRange, StreamPiece, logs};
 use crate::model::mutex::lock;
-use crate::report::logs::{LineMerger, LogLine, LogTimes, log_json, log_text};
+use crate::report::logs::{LineMerger, LogLine, log_json, log_text};
 use crate::report::redact::Secrets;
 use crate::report::stream::HostLines;
 use crate::report::styles::Styles;
@@ -26,7 +24,7 @@ const LINES: u32 = 100;
 
 /// Shows the logs until they end, or until Ctrl-C. Returns 1 if a host failed.
 pub(crate) async fn run(world: &World, args: &LogsArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let range = range(&config, args)?;
     let view = LogView::new(world, &config, range.follow);
     let hear = |place: usize, heard: StreamPiece| view.take(place, heard);
@@ -58,14 +56,12 @@ fn range(config: &Config, args: &LogsArgs) -> Result<LogRange, CliError> {
     if known.is_empty() {
         return Err(CliError::NoLogs { stage: config.stage.clone() });
     }
-    let since = match &args.since {
-        None => None,
-        Some(text) => {
-            let expected = "a length of time is a number and s, m, h or d";
-            let bad = || CliError::BadFlag { flag: "--since", value: text.clone(), expected };
-            Some(length(text).ok_or_else(bad)?)
-        }
+    let time = |text: &String| {
+        let expected = "a length of time is a number and s, m, h or d";
+        let bad = || CliError::BadFlag { flag: "--since", value: text.clone(), expected };
+        length(text).ok_or_else(bad)
     };
+    let since = args.since.as_ref().map(time).transpose()?;
     let lines = args.lines.or_else(|| since.is_none().then_some(LINES));
     Ok(LogRange { services: args.service.clone(), since, lines, follow: args.follow })
 }
@@ -83,7 +79,7 @@ struct LogView<'a> {
 impl<'a> LogView<'a> {
     fn new(world: &'a World, config: &Config, follow: bool) -> Self {
         let names = config.host_names();
-        let styles = styles_of_stdout(world);
+        let styles = world.styles_of_stdout();
         let merger = Mutex::new(LineMerger::new(names.len(), follow));
         let sieve = world.sieve(Secrets::default());
         let lines = HostLines::new(names, styles.coloured, sieve);
@@ -104,9 +100,8 @@ impl<'a> LogView<'a> {
         self.show();
     }
 
-    /// Shows what is ready.
     fn show(&self) {
-        let times = LogTimes { now: self.world.now, offset: self.world.offset };
+        let now = self.world.now.with_timezone(&self.world.offset);
         let mut merger = lock(&self.merger);
         let mut text = String::new();
         for (place, line) in merger.ready(self.world.started.elapsed()) {
@@ -114,7 +109,7 @@ impl<'a> LogView<'a> {
                 text += &log_json(&self.lines, place, &line).to_string();
                 text.push('\n');
             } else {
-                text += &log_text(&self.lines, place, &line, times, &self.styles);
+                text += &log_text(&self.lines, place, &line, now, &self.styles);
             }
         }
         if std::io::stdout().write_all(text.as_bytes()).is_err() {

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::args::{Flag, MaintenanceArgs};
+use super::args::MaintenanceArgs;
 use super::error::CliError;
 use super::output::print;
 use super::world::World;
-use crate::config::resolve::Overrides;
 use crate::config::{Config, Maintenance, at_home};
 use crate::deploy::context::RunContext;
 use crate::deploy::stream::set_flag;
@@ -17,19 +16,20 @@ use crate::report::json::VERSION;
 
 /// Turns maintenance on or off. Returns 1 if a host failed.
 pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let missing = || CliError::NoMaintenance { stage: config.stage.clone() };
     let place = config.maintenance.as_ref().ok_or_else(missing)?;
-    let on = args.flag == Flag::On;
+    let (switch, on) = (&args.switch, args.switch == "on");
     let message = args.message.as_deref().unwrap_or_default();
     let content = if on { Some(content(world, &config, place, message)?) } else { None };
-    let (switch, path) = (if on { "on" } else { "off" }, config.layout.shared(&place.file));
+    let path = config.layout.shared(&place.file);
     if world.common.dry_run {
         let verb = if on { "write" } else { "remove" };
         print(&format!("would {verb} {path} on {}\n", list(&config.host_names())));
         return Ok(0);
     }
-    let note = one_line(&format!("maintenance {switch} by {} {message}", world.who()));
+    let note = format!("maintenance {switch} by {} {message}", world.who());
+    let note = note.split_whitespace().collect::<Vec<_>>().join(" ");
     let set = async |cx: RunContext<'_>| set_flag(cx, &place.file, content.as_deref(), &note).await;
     let (done, code) = world.found(world.quietly(&config, "maintenance", set).await?);
     let hosts: Vec<_> = done.iter().map(|(host, ())| host.as_str()).collect();
@@ -43,10 +43,6 @@ pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, Cli
         world.tell(&format!("maintenance is {switch}: {}\n", list(&hosts)));
     }
     Ok(code)
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the content of the file.

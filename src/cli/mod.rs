@@ -12,7 +12,6 @@ mod dry_run;
 mod env;
 mod error;
 mod help;
-mod history;
 mod init;
 mod logs;
 mod look;
@@ -33,7 +32,6 @@ mod source;
 mod ssh;
 mod unlock;
 mod variables;
-mod verify;
 mod world;
 
 use std::env::ArgsOs;
@@ -41,10 +39,11 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 
-use self::args::{Args, CliCommand};
+use self::args::{Args, CliCommand, EnvCommand};
 use self::error::CliError;
 use self::world::World;
 use crate::model::goal::GoalKind;
+use crate::model::ledger::LedgerEvent;
 
 /// Runs one command line and returns its exit code, one of the table in the README.
 ///
@@ -87,7 +86,7 @@ fn parsed(line: ArgsOs) -> Result<Args, clap::Error> {
 
 async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
-        CliCommand::Init(init) => init::run(world, &init),
+        CliCommand::Init { kind } => init::run(world, kind.as_deref()),
         CliCommand::Setup(args) => setup::run(world, &args).await,
         CliCommand::Check(check) => check::run(world, &check).await,
         CliCommand::Diff(check) => deploy::diff(world, &check).await,
@@ -104,22 +103,27 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::Rollback(rollback) => deploy::rollback(world, &rollback).await,
         CliCommand::Prune(prune) => deploy::prune(world, &prune).await,
         CliCommand::Releases(stage) => look::releases(world, &stage).await,
-        CliCommand::Status(status) => look::status(world, &status).await,
-        CliCommand::History(history) => history::run(world, &history).await,
-        CliCommand::Verify(verify) => verify::run(world, &verify).await,
-        CliCommand::Env(stage) => env::run(world, &stage).await,
+        CliCommand::Status { stage, watch } => look::status(world, &stage, watch).await,
+        CliCommand::History { stage, limit } => look::history(world, &stage, limit).await,
+        CliCommand::Verify { stage, release } => {
+            look::verify(world, &stage, release.as_deref()).await
+        }
+        CliCommand::Env { stage, what: None } => env::run(world, &stage).await,
+        CliCommand::Env { what: Some(EnvCommand::Diff { from, to, stage }), .. } => {
+            env::diff(world, &stage, &from, &to).await
+        }
         CliCommand::Logs(wanted) => logs::run(world, &wanted).await,
         CliCommand::Run(wanted) => command::run(world, &wanted).await,
         CliCommand::Maintenance(wanted) => maintenance::run(world, &wanted).await,
-        CliCommand::Ssh(wanted) => ssh::run(world, &wanted),
-        CliCommand::Pin(pin) => pin::pin(world, &pin).await,
-        CliCommand::Unpin(pin) => pin::unpin(world, &pin).await,
-        CliCommand::Lock(lock) => pin::lock(world, &lock).await,
+        CliCommand::Ssh { stage, host } => ssh::run(world, &stage, host.as_deref()),
+        CliCommand::Pin(pin) => pin::keep(world, &pin, LedgerEvent::Pinned).await,
+        CliCommand::Unpin(pin) => pin::keep(world, &pin, LedgerEvent::Unpinned).await,
+        CliCommand::Lock { stage, message } => pin::lock(world, &stage, message.as_deref()).await,
         CliCommand::Unlock(stage) => unlock::run(world, &stage).await,
-        CliCommand::Demo(demo) => demo::run(world, demo.keep).await,
-        CliCommand::Completions(completions) => completion::run(&completions),
-        CliCommand::Man(man) => man::run(man.directory.as_deref()),
-        CliCommand::Schema(schema) => Ok(schema::run(&schema)),
-        CliCommand::Help(help) => help::run(&help.topic),
+        CliCommand::Demo { keep } => demo::run(world, keep).await,
+        CliCommand::Completions { shell } => completion::run(&shell),
+        CliCommand::Man { directory } => man::run(directory.as_deref()),
+        CliCommand::Schema { of } => Ok(schema::run(of)),
+        CliCommand::Help { topic } => help::run(&topic),
     }
 }

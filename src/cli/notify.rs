@@ -121,29 +121,20 @@ fn attempt(url: &str, body: &str) -> Result<(), Undelivered> {
         .build();
     let request =
         ureq::Agent::new_with_config(config).post(url).header("Content-Type", "application/json");
-    match request.send(body) {
-        Ok(answer) if answer.status().is_success() => Ok(()),
+    let (reason, passing) = match request.send(body) {
+        Ok(answer) if answer.status().is_success() => return Ok(()),
         Ok(answer) => {
             let status = answer.status().as_u16();
-            let passing = status >= 500 || status == 429;
-            Err(Undelivered { reason: format!("it answered {status}"), passing })
+            (format!("it answered {status}"), status >= 500 || status == 429)
         }
-        Err(ureq::Error::BadUri(_)) => {
-            Err(Undelivered { reason: "it is no address".to_owned(), passing: false })
-        }
-        Err(ureq::Error::Timeout(_)) => {
-            let reason = format!("no answer within {}s", TRY.as_secs());
-            Err(Undelivered { reason, passing: true })
-        }
-        Err(ureq::Error::Io(error)) => {
-            Err(Undelivered { reason: error.to_string(), passing: true })
-        }
-        Err(ureq::Error::HostNotFound) => {
-            Err(Undelivered { reason: "there is no such host".to_owned(), passing: true })
-        }
+        Err(ureq::Error::BadUri(_)) => ("it is no address".to_owned(), false),
+        Err(ureq::Error::Timeout(_)) => (format!("no answer within {}s", TRY.as_secs()), true),
+        Err(ureq::Error::Io(error)) => (error.to_string(), true),
+        Err(ureq::Error::HostNotFound) => ("there is no such host".to_owned(), true),
         // Other texts may hold the address.
-        Err(_) => Err(Undelivered { reason: "the request failed".to_owned(), passing: true }),
-    }
+        Err(_) => ("the request failed".to_owned(), true),
+    };
+    Err(Undelivered { reason, passing })
 }
 
 /// Returns the part of an address that is no secret.

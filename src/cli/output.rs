@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::ColorChoice;
 use console::Term;
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -17,30 +18,45 @@ use crate::config::{Config, Confirm};
 use crate::deploy::check::Finding;
 use crate::deploy::context::Approve;
 use crate::deploy::event::Event;
-use crate::deploy::outcome::{Failure, naming_stage};
+use crate::deploy::outcome::{Failure, Report, naming_stage};
 use crate::deploy::query::Answers;
 use crate::report::github::StepFiles;
+use crate::report::groups::GroupMarks;
+use crate::report::json::Json;
+use crate::report::lines::Lines;
+use crate::report::live::Live;
 use crate::report::redact::Secrets;
-use crate::report::sanitizer::{Sieve, defuse};
+use crate::report::sanitizer::{Sanitizer, Sieve, defuse};
 use crate::report::styles::Styles;
-use crate::report::{Ci, Mode, Reporter, Settings, Verbosity, error, github, reporter};
+use crate::report::words::about;
+use crate::report::{AnyReporter, Verbosity, error, github};
 
 impl World {
     /// Prints why there was no run, and returns the exit code.
     pub(crate) fn fail(&self, problem: &CliError) -> ExitCode {
-        self.print_error(|out| error::print(out, &self.styles(), problem));
+        self.print_error(error::text(&self.styles(), problem));
         ExitCode::from(problem.exit_code())
     }
 
     /// Returns the styles for stderr.
     pub(crate) fn styles(&self) -> Styles {
-        let terminal = std::io::stderr().is_terminal();
-        let width = terminal.then(|| usize::from(Term::stderr().size().1));
-        Styles { width, ..Styles::choose(self.common.color.into(), self.no_color(), terminal) }
+        self.styles_on(&Term::stderr())
     }
 
-    fn no_color(&self) -> bool {
-        self.var("NO_COLOR").is_some() || self.is_dumb()
+    pub(crate) fn styles_of_stdout(&self) -> Styles {
+        self.styles_on(&Term::stdout())
+    }
+
+    fn styles_on(&self, term: &Term) -> Styles {
+        let coloured = match self.common.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                term.is_term() && self.var("NO_COLOR").is_none() && !self.is_dumb()
+            }
+        };
+        let width = term.is_term().then(|| usize::from(term.size().1));
+        Styles { width, ..if coloured { Styles::coloured() } else { Styles::plain() } }
     }
 
     /// Returns whether the terminal knows no control sequences.
@@ -49,28 +65,23 @@ impl World {
     }
 
     /// Returns the reporter that the flags and the terminal ask for.
-    pub(super) fn reporter(&self, secrets: Secrets, quiet: bool) -> Box<dyn Reporter + Send> {
-        let started = self.started;
-        let mode = if self.common.json {
-            Mode::Json
-        } else if std::io::stderr().is_terminal() && !quiet && !self.is_dumb() {
-            Mode::Live(Box::new(|| Term::stderr().size()))
-        } else {
-            Mode::Lines
-        };
+    pub(super) fn reporter(&self, secrets: Secrets, quiet: bool) -> AnyReporter {
+        let (styles, started) = (self.styles(), self.started);
         let verbosity = match (self.common.verbose, self.common.quiet || quiet) {
             (true, _) => Verbosity::Verbose,
             (false, true) => Verbosity::Quiet,
             (false, false) => Verbosity::Normal,
         };
-        reporter(Settings {
-            mode,
-            styles: self.styles(),
-            verbosity,
-            secrets,
-            ci: self.ci(),
-            clock: Box::new(move || started.elapsed()),
-        })
+        let clock = Box::new(move || started.elapsed());
+        let shown: AnyReporter = if self.common.json {
+            Box::new(Json::new(std::io::stdout()))
+        } else if std::io::stderr().is_terminal() && !quiet && !self.is_dumb() {
+            let size = Box::new(|| Term::stderr().size());
+            Box::new(Live::new(std::io::stderr(), size, clock, styles, verbosity))
+        } else {
+            Box::new(Lines::new(std::io::stderr(), styles, verbosity, self.marks(), clock))
+        };
+        Box::new(Sanitizer::new(shown, self.sieve(secrets)))
     }
 
     /// Returns the answers of the hosts that gave one, and the exit code: 1 if a host failed. Failures
@@ -115,19 +126,24 @@ impl World {
         }
     }
 
-    /// Returns the CI system that this runs in.
-    fn ci(&self) -> Ci {
-        let path = |name| self.var(name).map(PathBuf::from);
+    /// Tells GitHub Actions of a run, if this runs in it. The report holds no secrets any more.
+    pub(super) fn annotate_run(&self, report: &Report, digest: Option<&str>) {
         if self.in_github() {
+            let path = |name| self.var(name).map(PathBuf::from);
             let (summary, output) = (path("GITHUB_STEP_SUMMARY"), path("GITHUB_OUTPUT"));
-            return Ci::Github(StepFiles { summary, output });
+            let lines = StepFiles { summary, output }.tell(report, digest);
+            let _ = std::io::stderr().write_all(lines.as_bytes());
         }
-        if self.var("GITLAB_CI").as_deref() != Some("true") {
-            return Ci::Plain;
+    }
+
+    /// Returns what folds phases in the log of the CI system that this runs in.
+    fn marks(&self) -> Option<GroupMarks> {
+        if self.in_github() {
+            return Some(GroupMarks::Github);
         }
-        let (began, started) = (self.now.timestamp(), self.started);
-        let began = u64::try_from(began).unwrap_or_default();
-        Ci::Gitlab(Box::new(move || began + started.elapsed().as_secs()))
+        let began = u64::try_from(self.now.timestamp()).unwrap_or_default();
+        let gitlab = self.var("GITLAB_CI").as_deref() == Some("true");
+        gitlab.then_some(GroupMarks::Gitlab { began })
     }
 
     fn in_github(&self) -> bool {
@@ -146,14 +162,13 @@ impl World {
     }
 
     /// Writes an error to stderr, with no line that GitHub's runner would take for a command.
-    fn print_error(&self, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
-        let mut out = Vec::new();
-        let _ = write(&mut out);
-        if self.in_github() {
-            let text = String::from_utf8_lossy(&out);
-            out = format!("{}\n{}", defuse(&text), github::error(&text)).into_bytes();
-        }
-        let _ = std::io::stderr().write_all(&out);
+    fn print_error(&self, text: String) {
+        let text = if self.in_github() {
+            format!("{}\n{}", defuse(&text), github::error(&text))
+        } else {
+            text
+        };
+        let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
     /// Prints a failure outside a run, of a host if one is given.
@@ -165,15 +180,11 @@ impl World {
         state: &str,
     ) {
         let failure = sieve.failure(failure);
-        let what = match host {
-            Some(host) => format!("{host}: {}", failure.what),
-            None => failure.what.clone(),
-        };
+        let what = about(host.unwrap_or_default(), &failure.what);
         let named = self.stage.get().map_or("", String::as_str);
         let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, named));
-        let (cause, hint) = (&failure.cause, hint.as_deref());
-        let styles = self.styles();
-        self.print_error(|out| error::print_error(out, &styles, &what, cause, Some(state), hint));
+        let (cause, state, hint) = (&failure.cause, Some(state), hint.as_deref());
+        self.print_error(error::parts(&self.styles(), &what, cause, state, hint));
     }
 
     /// Asks `question` if the config has `confirm = true`, and returns whether to go on.
@@ -258,18 +269,4 @@ impl Approve for Approval {
 /// Writes to stdout; a closed stdout is ignored.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-/// Returns the styles for stdout.
-pub(crate) fn styles_of_stdout(world: &World) -> Styles {
-    let term = Term::stdout();
-    let width = term.is_term().then(|| usize::from(term.size().1));
-    let styles = Styles::choose(world.common.color.into(), world.no_color(), term.is_term());
-    Styles { width, ..styles }
-}
-
-/// Returns the columns of the terminal on stdout, or 160.
-pub(crate) fn width() -> usize {
-    let term = Term::stdout();
-    if term.is_term() { usize::from(term.size().1) } else { 160 }
 }

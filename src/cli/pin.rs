@@ -1,12 +1,11 @@
 //! `shipit pin`, `unpin` and `lock`: one small change on every host, or on none.
 
-use super::args::{LockArgs, PinArgs};
+use super::args::{PinArgs, StageArg};
 use super::dry_run::HostPlans;
 use super::error::CliError;
 use super::run::RunOptions;
 use super::world::{World, release_id};
 use crate::config::Config;
-use crate::config::resolve::Overrides;
 use crate::deploy::context::RunContext;
 use crate::deploy::outcome::Failure;
 use crate::deploy::pin;
@@ -17,18 +16,13 @@ use crate::model::ledger::LedgerEvent;
 use crate::remote::order::Order;
 use crate::report::redact::Secrets;
 
-/// Protects a release from prune.
-pub(crate) async fn pin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
-    keep(world, args, LedgerEvent::Pinned).await
-}
-
-/// Lets prune delete a pinned release again.
-pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
-    keep(world, args, LedgerEvent::Unpinned).await
-}
-
-async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+/// Protects a release from prune, or lets prune delete it again.
+pub(crate) async fn keep(
+    world: &World,
+    args: &PinArgs,
+    event: LedgerEvent,
+) -> Result<u8, CliError> {
+    let config = world.config(&args.stage)?;
     let id = release_id("ID", &args.id)?;
     let goal = if event == LedgerEvent::Pinned { GoalKind::Pin } else { GoalKind::Unpin };
     let run = world.run_values(goal.word(), &config);
@@ -37,10 +31,14 @@ async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, C
 }
 
 /// Sets the deploy lock.
-pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+pub(crate) async fn lock(
+    world: &World,
+    stage: &StageArg,
+    message: Option<&str>,
+) -> Result<u8, CliError> {
+    let config = world.config(stage)?;
     let run = world.run_values("lock", &config);
-    let order = pin::deploy_lock(&run, &config.stage, args.message.as_deref());
+    let order = pin::deploy_lock(&run, &config.stage, message);
     let order = |_: &HostState| -> Result<Option<Order>, Failure> { Ok(Some(order.clone())) };
     go(world, &config, &HostChange { goal: GoalKind::Lock, release: None, order: &order }).await
 }
@@ -51,8 +49,7 @@ async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u
     }
     let how = RunOptions { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
     let doing = async |cx: RunContext<'_>| query::change(cx, change).await;
-    let report = world.shown(config, change.goal.word(), how, doing).await;
-    Ok(report.verdict().exit_code())
+    Ok(world.shown(config, change.goal.word(), how, doing).await)
 }
 
 async fn dry_run(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {

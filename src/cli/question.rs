@@ -4,7 +4,6 @@
 use crate::artifact::file_name;
 use crate::config::access::DigestSource;
 use crate::config::{ArtifactSource, Config};
-use crate::deploy::goal::RollbackTarget;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::words::{count, short_revision};
@@ -24,12 +23,10 @@ pub(crate) fn deploy(config: &Config, kind: GoalKind, revision: Option<&str>) ->
     };
     let revision = revision.map(short_revision);
     let revision = revision.map_or_else(String::new, |it| format!(" at revision {it}"));
-    let verb = if kind == GoalKind::Stage { "Stage" } else { "Deploy" };
-    let on = if kind == GoalKind::Stage { "on" } else { "to" };
+    let (verb, on) = if kind == GoalKind::Stage { ("Stage", "on") } else { ("Deploy", "to") };
     format!("{verb}{what}{revision} {on} {}", place(config))
 }
 
-/// Returns the question before a promotion.
 pub(crate) fn promote(config: &Config, from: &Config) -> String {
     format!("Deploy what {} runs to {}", from.stage, place(config))
 }
@@ -40,22 +37,16 @@ pub(crate) fn env_only(config: &Config, kind: GoalKind) -> String {
     format!("{verb} only the config of {}", place(config))
 }
 
-/// Returns the question before an activation.
 pub(crate) fn activate(config: &Config, id: Option<ReleaseId>) -> String {
     let what = id.map_or_else(|| "the newest staged release".to_owned(), |id| id.to_string());
     format!("Activate {what} on {}", place(config))
 }
 
-/// Returns the question before a rollback.
-pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
-    let to = match target {
-        RollbackTarget::Previous => "the previous good release".to_owned(),
-        RollbackTarget::Named(id) => id.to_string(),
-    };
+pub(crate) fn rollback(config: &Config, id: Option<ReleaseId>) -> String {
+    let to = id.map_or_else(|| "the previous good release".to_owned(), |id| id.to_string());
     format!("Roll back {} to {to}", place(config))
 }
 
-/// Returns the question before a prune.
 pub(crate) fn prune(config: &Config) -> String {
     let keep = count(config.keep, "good release");
     format!("Delete old releases of {}, keeping {keep}", place(config))

@@ -26,7 +26,7 @@ type Begun = JoinHandle<Result<OpenConversation, Failure>>;
 /// Connects to hosts, with the rights of `[sudo]`.
 #[derive(Clone)]
 struct Way {
-    connector: Connector,
+    connector: Arc<Connector>,
     rights: Option<Rights>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Reach {
 
 impl Reach {
     /// Wraps a connector; nothing is connected yet.
-    pub(crate) fn new(connector: Connector, rights: Option<Rights>) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, rights: Option<Rights>) -> Self {
         Self { way: Way { connector, rights }, begun: Mutex::default() }
     }
 

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::io::Write as _;
-use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use super::aside::Aside;
 use super::error::CliError;
 use super::notify::Notifier;
 use super::output::Approval;
@@ -14,13 +16,10 @@ use crate::config::Config;
 use crate::deploy::cancel::Cancel;
 use crate::deploy::context::RunContext;
 use crate::deploy::event::{Event, Events};
-use crate::deploy::fleet::{self, DryRun};
-use crate::deploy::goal::Goal;
 use crate::deploy::outcome::{Report, RunOutcome};
 use crate::deploy::query::{self, Answers};
 use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
-use crate::model::mutex::lock;
 use crate::report::json::report_line;
 use crate::report::redact::Secrets;
 
@@ -54,104 +53,54 @@ impl RunResources {
 }
 
 impl World {
-    /// Runs the engine with a reporter, and returns the report after it was shown.
-    pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: RunOptions) -> Report {
-        self.shown(config, goal.kind().word(), how, async |cx| fleet::run(cx, goal).await).await
-    }
-
-    /// Does `work` with a reporter, and returns its report after it was shown and told.
+    /// Does `work` with a reporter, and returns the exit code after its report was shown and told.
     pub(crate) async fn shown(
         &self,
         config: &Config,
         command: &str,
         how: RunOptions,
         work: impl AsyncFnOnce(RunContext<'_>) -> Report,
-    ) -> Report {
+    ) -> u8 {
         let notifier = Notifier::new(self, config);
-        let report = self.watched(config, command, how, &notifier, work).await;
-        for text in notifier.left().await {
-            // In JSON the report is the last line.
-            let _ = writeln!(std::io::stderr(), "warning: {text}");
-        }
-        report
-    }
-
-    async fn watched(
-        &self,
-        config: &Config,
-        command: &str,
-        how: RunOptions,
-        notifier: &Notifier,
-        work: impl AsyncFnOnce(RunContext<'_>) -> Report,
-    ) -> Report {
         let resources = self.resources(config, command, how.reach, &how.secrets);
-        let screen = Mutex::new(self.reporter(how.secrets.clone(), how.quiet));
         let aside = &self.aside;
-        let show = || {
-            for event in aside.told() {
-                lock(&screen).on_event(&event);
-            }
-        };
         let sieve = self.sieve(how.secrets.clone());
+        let digest = OnceLock::new();
         let sink = |event: Event| {
             notifier.event(&event);
-            aside.tell(event);
-            show();
-        };
-        aside.view(true);
-        let events = Events::new(&sink);
-        let cancel = &resources.cancel;
-        let ticking = async {
-            let mut beats = tokio::time::interval(std::time::Duration::from_millis(120));
-            let mut told = 0;
-            loop {
-                beats.tick().await;
-                if aside.wanted() {
-                    lock(&screen).pause();
-                    aside.give();
-                } else {
-                    show();
-                    lock(&screen).tick();
-                }
-                let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
-                if asked > told {
-                    told = asked;
-                    events.emit(Event::Interrupted { again: asked > 1 });
-                }
+            if let Event::ArtifactReady { digest: found, .. } = &event {
+                let _ = digest.set(found.clone());
             }
+            aside.tell(event);
+            aside.show();
         };
+        aside.begin(self.reporter(how.secrets, how.quiet));
+        let events = Events::new(&sink);
         let report = tokio::select! {
             report = work(resources.context(config, events, how.wait)) => report,
-            () = ticking => unreachable!("the ticking never ends"),
+            () = tick(aside, &resources.cancel, events) => unreachable!("the ticking never ends"),
         };
-        aside.view(false);
-        show();
+        let view = aside.end();
         if let Some(id) = report.release.filter(|_| report.verdict() == RunOutcome::Done) {
             self.remember_one(config, id);
         }
         let report = report.naming_stage();
-        notifier.ended(&sieve.report(&report));
-        lock(&screen).finish(&report);
-        report
-    }
-
-    /// Looks at the hosts and plans; changes nothing.
-    pub(crate) async fn dry_run(&self, config: &Config, goal: &Goal) -> Result<DryRun, CliError> {
-        self.quietly(config, goal.kind().word(), async |cx| fleet::dry_run(cx, goal).await).await
+        let shown = sieve.report(&report);
+        notifier.ended(&shown);
+        if let Some(mut view) = view {
+            view.finish(&report);
+        }
+        self.annotate_run(&shown, digest.get().map(String::as_str));
+        for text in notifier.left().await {
+            // In JSON the report is the last line.
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        }
+        report.verdict().exit_code()
     }
 
     /// Looks at every host, without the run lock.
     pub(crate) async fn look(&self, config: &Config) -> Result<Answers<HostState>, CliError> {
         self.quietly(config, "look at", query::look).await
-    }
-
-    /// Looks at every host, and at everything else that `check` judges.
-    pub(crate) async fn probe(
-        &self,
-        config: &Config,
-        goal: Option<&Goal>,
-    ) -> Result<Answers<fleet::Probed>, CliError> {
-        self.quietly(config, "check", async |cx| fleet::probe(cx, goal).await).await
     }
 
     /// Does `work` that changes nothing, without a reporter. Fails if it is interrupted.
@@ -161,14 +110,13 @@ impl World {
         command: &str,
         work: impl AsyncFnOnce(RunContext<'_>) -> T,
     ) -> Result<T, CliError> {
-        let resources = self.resources(config, command, None, &Secrets::default());
-        let cx = resources.context(config, Events::new(&|_| {}), false);
-        let done = unless_stopped(&resources.cancel, work(cx)).await;
+        let done = unless_stopped(&self.cancel(), self.to_the_end(config, command, work)).await;
+        // Work that was dropped has not done this.
         self.tell_aside();
         done
     }
 
-    /// Does `work` that is over in seconds and must not end halfway, without a reporter.
+    /// Does `work` without a reporter, to its end: it is over in seconds, or must not end halfway.
     pub(crate) async fn to_the_end<T>(
         &self,
         config: &Config,
@@ -205,11 +153,26 @@ impl World {
             cancel: self.cancel(),
             run: self.run_values(command, config),
             connect: reach.unwrap_or_else(|| self.reach(config)),
-            cache: self.cache(),
+            cache: self.cache.clone(),
             approve: self.approval(),
             told: Box::new(move |report| {
                 report_line(&sieve.report(&report.clone().naming_stage()))
             }),
+        }
+    }
+}
+
+/// Redraws the view, and tells of requests to stop, again and again.
+async fn tick(aside: &Aside, cancel: &Cancel, events: Events<'_>) {
+    let mut beats = tokio::time::interval(Duration::from_millis(120));
+    let mut told = 0;
+    loop {
+        beats.tick().await;
+        aside.tick();
+        let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
+        if asked > told {
+            told = asked;
+            events.emit(Event::Interrupted { again: asked > 1 });
         }
     }
 }

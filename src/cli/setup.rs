@@ -4,7 +4,6 @@
 use super::args::SetupArgs;
 use super::error::CliError;
 use super::world::World;
-use crate::config::resolve::Overrides;
 use crate::config::{Address, Config};
 use crate::deploy::context::RunContext;
 use crate::deploy::outcome::Failure;
@@ -16,7 +15,7 @@ use crate::report::setup::{setup_json, setup_view, step_line};
 
 /// Sets up every host of a stage, or says what differs.
 pub(crate) async fn run(world: &World, args: &SetupArgs) -> Result<u8, CliError> {
-    let mut config = world.config(&args.stage, Overrides::default())?;
+    let mut config = world.config(&args.stage)?;
     let setups = setups(&mut config, args.login.as_deref())?;
     let looking = async |cx: RunContext<'_>| setup::each(cx, &setups, SetupMode::Look).await;
     let (found, code) = world.found(world.quietly(&config, "look at", looking).await?);

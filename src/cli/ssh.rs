@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::args::{SshArgs, StageArg};
+use super::args::StageArg;
 use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::{Overrides, load};
@@ -10,8 +10,8 @@ use crate::config::{Config, Host};
 use crate::remote::quote::word;
 
 /// Opens the shell and returns its exit code.
-pub(crate) fn run(world: &World, args: &SshArgs) -> Result<u8, CliError> {
-    let config = config(world, args)?;
+pub(crate) fn run(world: &World, stage: &StageArg, host: Option<&str>) -> Result<u8, CliError> {
+    let config = config(world, stage, host)?;
     let Some(host) = config.hosts.first() else { return Ok(0) };
     let shell = acting(&config, in_live(&config, host));
     let mut command = if let Some(words) = world.reach(&config).ssh_words(host) {
@@ -29,14 +29,12 @@ pub(crate) fn run(world: &World, args: &SshArgs) -> Result<u8, CliError> {
 
 /// Returns the config of the stage with the host that is named, or with all. `shipit ssh web1` names
 /// a host if no stage is called so.
-fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
-    let on = |stage: &StageArg, host: Option<&String>| {
-        let hosts = host.cloned().into_iter().collect();
-        world.config(stage, Overrides { hosts, ..Overrides::default() })
+fn config(world: &World, stage: &StageArg, host: Option<&str>) -> Result<Config, CliError> {
+    let on = |stage: &StageArg, host: Option<&str>| {
+        let hosts = host.map(str::to_owned).into_iter().collect();
+        world.config_with(stage, Overrides { hosts, ..Overrides::default() })
     };
-    let (Some(name), None) = (&args.stage.stage, &args.host) else {
-        return on(&args.stage, args.host.as_ref());
-    };
+    let (Some(name), None) = (&stage.stage, host) else { return on(stage, host) };
     let (file, unnamed) = (load(&world.config_path())?, StageArg { stage: None });
     match on(&unnamed, None) {
         Ok(config) if !file.stages().contains(&name.as_str()) => {
@@ -45,7 +43,7 @@ fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
             let none = |_| CliError::NoSuch { what: "stage or host", name: name.clone(), known };
             on(&unnamed, Some(name)).map_err(none)
         }
-        _ => on(&args.stage, None),
+        _ => on(stage, None),
     }
 }
 

@@ -5,7 +5,6 @@ use super::args::StageArg;
 use super::error::CliError;
 use super::run::RunOptions;
 use super::world::World;
-use crate::config::resolve::Overrides;
 use crate::deploy::context::RunContext;
 use crate::deploy::query;
 use crate::model::host_state::{HostState, LockFacts};
@@ -14,7 +13,7 @@ use crate::report::unlock::holders;
 
 /// Shows the holders of the lock, asks, and releases it. Returns the exit code.
 pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
-    let config = world.config(stage, Overrides::default())?;
+    let config = world.config(stage)?;
     let (states, code) = world.found(world.look(&config).await?);
     let free = |(_, state): &(String, HostState)| state.lock == LockFacts::default();
     let quiet = states.iter().all(free);
@@ -35,6 +34,5 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     let note = format!("{} unlocked by {}", config.stage, world.who());
     let how = RunOptions { secrets: Secrets::new([]), quiet, wait: false, reach: None };
     let doing = async |cx: RunContext<'_>| query::unlock(cx, &found, &note).await;
-    let report = world.shown(&config, "unlock", how, doing).await;
-    Ok(report.verdict().exit_code())
+    Ok(world.shown(&config, "unlock", how, doing).await)
 }

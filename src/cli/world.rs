@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
 use rustix::system::uname;
 
-use super::account::Account;
+use super::account::{Account, said_by};
 use super::args::{GlobalFlags, StageArg};
 use super::aside::Aside;
 use super::error::CliError;
@@ -44,7 +43,7 @@ pub(crate) struct World {
     pub(super) started: Instant,
     hostname: String,
     nonce: String,
-    cache: LocalCache,
+    pub(super) cache: LocalCache,
     who: OnceLock<String>,
     account: OnceLock<Option<Account>>,
     pub(super) stage: OnceLock<String>,
@@ -100,7 +99,16 @@ impl World {
     }
 
     /// Reads the config of a stage. Flags override variables, which override the file.
-    pub(crate) fn config(&self, stage: &StageArg, more: Overrides) -> Result<Config, CliError> {
+    pub(crate) fn config(&self, stage: &StageArg) -> Result<Config, CliError> {
+        self.config_with(stage, Overrides::default())
+    }
+
+    /// Reads the config of a stage, with flags of one command.
+    pub(crate) fn config_with(
+        &self,
+        stage: &StageArg,
+        more: Overrides,
+    ) -> Result<Config, CliError> {
         let overrides = Overrides {
             hosts: if more.hosts.is_empty() { words(&self.common.hosts) } else { more.hosts },
             roles: words(&self.common.roles),
@@ -144,6 +152,8 @@ impl World {
             let said = names.iter().chain(&["USER", "LOGNAME"]).find_map(|name| self.var(name));
             let account = || self.account().map(|account| account.name.clone());
             let git = || said_by("git", &["config", "user.name"]);
+            let git = || Some(git()?.lines().next()?.trim().to_owned());
+            let git = || git().filter(|name| !name.is_empty());
             said.or_else(account).or_else(git).unwrap_or_else(|| "unknown".to_owned())
         })
     }
@@ -253,11 +263,6 @@ impl World {
         known.insert(id);
         self.remember(config, &known);
     }
-
-    /// Returns the cache of this machine.
-    pub(crate) fn cache(&self) -> LocalCache {
-        self.cache.clone()
-    }
 }
 
 /// Returns names that blanks separate too.
@@ -290,13 +295,6 @@ async fn password(
     let line = given.trim_end_matches(['\r', '\n']);
     let whole = !line.is_empty() && !line.contains(['\n', '\0']);
     if whole { Ok(line.to_owned()) } else { Err("it is not one line of text".to_owned()) }
-}
-
-/// Returns the first line that a program prints, if it exits with 0 and the line is not blank.
-fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
-    text.lines().next().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Returns the variables of this process, as far as they are text.

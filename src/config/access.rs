@@ -21,9 +21,7 @@ pub(super) const WORDS: [&str; 2] = ["branch", "revision"];
 pub struct ArtifactAccess {
     /// Headers of requests to the server of the artifact, and to no other.
     pub headers: Vec<Header>,
-    /// The signature that it must have.
     pub signature: Option<SignatureSpec>,
-    /// The settings of `s3://` addresses.
     pub s3: S3Settings,
     /// The revision that its path names, once that was filled in.
     pub revision: Option<String>,

@@ -12,7 +12,6 @@ use super::{EnvSource, Host};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub probe: HealthProbe,
-    /// The interval and the limits.
     pub pace: CheckTiming,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
@@ -58,7 +57,6 @@ pub struct HttpCheck {
     pub path: String,
     /// The name that is asked for (and that a certificate must have) instead of the URL's.
     pub name: Option<String>,
-    /// The statuses that pass.
     pub status: Statuses,
     /// A text that the body must contain.
     pub body: Option<String>,
@@ -97,7 +95,7 @@ pub struct Header {
 impl Check {
     /// Returns whether the check is made on this host.
     pub fn concerns(&self, host: &Host) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
+        host.is_one_of(&self.roles)
     }
 }
 

@@ -120,7 +120,6 @@ pub enum EnvError {
         from: String,
         error: DotenvError,
     },
-    /// A name that a shell keeps for itself.
     #[error("`{key}` cannot be set in an environment file: shells reserve it")]
     ReadOnly { key: String },
 }
@@ -294,10 +293,6 @@ pub async fn value(
     }
 }
 
-fn unwritable(key: &str, reason: Unwritable) -> EnvError {
-    EnvError::Unwritable { key: key.to_owned(), reason, systemd: false }
-}
-
 fn variable(
     key: &str,
     name: &str,
@@ -336,14 +331,19 @@ async fn command(
 
 /// Returns bytes as text, without their final newline. Fails if they are not UTF-8.
 fn text(key: &str, bytes: Vec<u8>) -> Result<String, EnvError> {
-    let mut text = String::from_utf8(bytes).map_err(|_| unwritable(key, Unwritable::NotText))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| EnvError::Unwritable {
+        key: key.to_owned(),
+        reason: Unwritable::NotText,
+        systemd: false,
+    })?;
     if text.ends_with('\n') {
         text.pop();
     }
     Ok(text)
 }
 
-fn ended(status: ExitStatus) -> String {
+/// Returns how a command ended.
+pub(super) fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => format!("was ended by signal {signal}"),

@@ -40,7 +40,6 @@ impl fmt::Display for ConfigPlace {
 pub enum ConfigError {
     #[error("could not read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// It is not TOML.
     #[error("{place}: not valid TOML: {reason}")]
     Syntax {
         place: ConfigPlace,
@@ -64,7 +63,6 @@ pub enum ConfigError {
         expected: String,
         found: String,
     },
-    /// A required key that is not there.
     #[error("{place}: `{key}` is missing {table}")]
     Missing {
         place: ConfigPlace,
@@ -72,19 +70,14 @@ pub enum ConfigError {
         /// `in [health]`, `at the top level`.
         table: String,
     },
-    /// A value that breaks a rule.
     #[error("{place}: `{key}` must be {must}: {}", visible(value))]
     Value { place: ConfigPlace, key: &'static str, value: String, must: &'static str },
-    /// A word in braces that stands for nothing.
     #[error("{place}: `{key}` holds `{{{word}}}`, which is no placeholder")]
     NoPlaceholder { place: ConfigPlace, key: &'static str, word: String },
-    /// A glob that is none.
     #[error("{place}: `exclude` holds a pattern that is not a glob: {}", pattern.escape_debug())]
     Glob { place: ConfigPlace, pattern: String, source: globset::Error },
-    /// A key that a stage cannot have.
     #[error("{place}: `{key}` belongs at the top of the file, not in a stage")]
     OnlyAtTop { place: ConfigPlace, key: &'static str },
-    /// Two keys of which only one can be meant.
     #[error("{place}: `{one}` and `{other}` cannot both be given")]
     Both {
         /// The place of the first one.
@@ -92,7 +85,6 @@ pub enum ConfigError {
         one: &'static str,
         other: &'static str,
     },
-    /// A key that makes no sense without another one.
     #[error("{place}: `{key}` needs `{needs}`")]
     Needs { place: ConfigPlace, key: &'static str, needs: &'static str },
     #[error("{place}: there is no stage")]
@@ -118,7 +110,6 @@ pub enum ConfigError {
         place: ConfigPlace,
         stage: String,
     },
-    /// A list of hosts from elsewhere that cannot be had or used.
     #[error("{place}: the hosts cannot be taken from {origin}: {reason}")]
     Inventory {
         place: ConfigPlace,
@@ -128,7 +119,6 @@ pub enum ConfigError {
     },
     #[error("{place}: host `{name}` is listed twice")]
     HostTwice { place: ConfigPlace, name: String },
-    /// A linked path that another one already covers, or is covered by.
     #[error("{place}: linked path `{path}` {relation} linked path `{other}`")]
     LinksOverlap {
         place: ConfigPlace,
@@ -141,7 +131,6 @@ pub enum ConfigError {
     /// A linked path or an environment file where shipit or a link puts something else.
     #[error("{place}: `{path}` cannot be used here: {reason}")]
     PathTaken { place: ConfigPlace, path: String, reason: &'static str },
-    /// A filter that matches nothing.
     #[error("{place}: no host of {whose} has the {what} `{name}`")]
     NoSuch {
         /// The flag, or the line of a hook.
@@ -154,7 +143,6 @@ pub enum ConfigError {
         name: String,
         known: Vec<String>,
     },
-    /// A service that the file does not have.
     #[error("{place}: there is no service `{name}`")]
     NoService {
         place: ConfigPlace,
@@ -162,16 +150,13 @@ pub enum ConfigError {
         /// The services of the file.
         known: Vec<String>,
     },
-    /// Slots that something is missing for.
     #[error("{place}: [slots] needs {what}")]
     SlotsLack { place: ConfigPlace, what: &'static str },
-    /// Filters that leave nothing.
     #[error("--hosts and --roles together leave no host of `{stage}`")]
     NobodyLeft { stage: String },
     /// An artifact from the network that anybody could have swapped.
     #[error("{place}: an artifact with an address needs its `sha256`")]
     NoDigest { place: ConfigPlace },
-    /// An address of a store that shipit does not speak with.
     #[error("{place}: `{scheme}://` addresses are not supported")]
     NoScheme {
         place: ConfigPlace,
@@ -182,6 +167,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Returns the error about a key that is not there; `table` as in [`Self::Missing`].
+    pub(super) fn missing(place: ConfigPlace, key: &str, table: &str) -> Self {
+        Self::Missing { place, key: key.to_owned(), table: table.to_owned() }
+    }
+
     /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {

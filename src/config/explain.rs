@@ -9,30 +9,30 @@ use super::error::{ConfigError, ConfigPlace, listed, similar};
 use super::known::{ONLY_AT_TOP, known_keys};
 
 /// The text of a file, to find places in it.
-pub(super) struct ConfigText<'a> {
-    pub(super) name: &'a str,
-    pub(super) text: &'a str,
+#[derive(Debug, Clone)]
+pub(super) struct ConfigText {
+    pub(super) name: String,
+    pub(super) text: String,
 }
 
-/// A key or a table at a place of the file: its size there in bytes, and the path that leads to it.
-struct Found {
-    size: usize,
-    path: Vec<String>,
-}
-
-impl ConfigText<'_> {
+impl ConfigText {
     pub(super) fn place(&self, span: &Range<usize>) -> ConfigPlace {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         ConfigPlace::Line {
-            file: self.name.into(),
+            file: self.name.as_str().into(),
             line: counted(before.matches('\n').count()),
             column: counted(before[line_start..].chars().count()),
         }
     }
 
+    /// Returns the place of a key that is missing: the file.
+    pub(super) fn nowhere(&self) -> ConfigPlace {
+        ConfigPlace::File(self.name.as_str().into())
+    }
+
     fn error_place(&self, error: &toml::de::Error) -> ConfigPlace {
-        error.span().map_or_else(|| ConfigPlace::File(self.name.into()), |span| self.place(&span))
+        error.span().map_or_else(|| self.nowhere(), |span| self.place(&span))
     }
 
     pub(super) fn syntax(&self, error: &toml::de::Error) -> ConfigError {
@@ -174,44 +174,35 @@ fn counted(before: usize) -> u32 {
     u32::try_from(before + 1).unwrap_or(u32::MAX)
 }
 
+/// A key or a value of the file, and the keys that lead to it.
+struct TomlSpot {
+    span: Range<usize>,
+    path: Vec<String>,
+}
+
 /// Returns the keys that lead to the smallest key or value around `span`.
 fn path_at(span: &Range<usize>, tree: &Spanned<DeTable<'_>>) -> Vec<String> {
-    let mut best = Found { size: usize::MAX, path: Vec::new() };
-    search_table(span, tree.get_ref(), &mut Vec::new(), &mut best);
-    best.path
+    let mut spots = Vec::new();
+    add_spots_of_table(tree.get_ref(), &[], &mut spots);
+    spots.retain(|spot| spot.span.start <= span.start && span.end <= spot.span.end);
+    let smallest = spots.into_iter().min_by_key(|spot| spot.span.len());
+    smallest.map(|spot| spot.path).unwrap_or_default()
 }
 
-fn search_table(
-    span: &Range<usize>,
-    table: &DeTable<'_>,
-    path: &mut Vec<String>,
-    best: &mut Found,
-) {
+fn add_spots_of_table(table: &DeTable<'_>, path: &[String], spots: &mut Vec<TomlSpot>) {
     for (key, value) in table {
-        path.push(key.get_ref().to_string());
-        consider(span, &key.span(), path, best);
-        search_value(span, value, path, best);
-        path.pop();
+        let path = [path, &[key.get_ref().to_string()]].concat();
+        spots.push(TomlSpot { span: key.span(), path: path.clone() });
+        add_spots(value, &path, spots);
     }
 }
 
-fn search_value(
-    span: &Range<usize>,
-    value: &Spanned<DeValue<'_>>,
-    path: &mut Vec<String>,
-    best: &mut Found,
-) {
-    consider(span, &value.span(), path, best);
+fn add_spots(value: &Spanned<DeValue<'_>>, path: &[String], spots: &mut Vec<TomlSpot>) {
+    spots.push(TomlSpot { span: value.span(), path: path.to_owned() });
     match value.get_ref() {
-        DeValue::Table(table) => search_table(span, table, path, best),
-        DeValue::Array(array) => array.iter().for_each(|item| search_value(span, item, path, best)),
+        DeValue::Table(table) => add_spots_of_table(table, path, spots),
+        DeValue::Array(array) => array.iter().for_each(|item| add_spots(item, path, spots)),
         _ => {}
-    }
-}
-
-fn consider(span: &Range<usize>, around: &Range<usize>, path: &[String], best: &mut Found) {
-    if around.start <= span.start && span.end <= around.end && around.len() < best.size {
-        *best = Found { size: around.len(), path: path.to_vec() };
     }
 }
 

@@ -21,10 +21,8 @@ pub const OF_ARTIFACT: &str = "the request for the artifact";
 /// The reason why a health check or a download cannot be made. No text contains a value.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherError {
-    /// The value of a header could not be had.
     #[error("{whose} lacks a header")]
     Header { whose: &'static str, source: EnvError },
-    /// A value that no header can have.
     #[error("the value of the header `{name}` of {whose} holds characters that no header may")]
     Unsendable { whose: &'static str, name: String },
     #[error("could not read the certificates in {}", path.display())]

@@ -2,7 +2,6 @@
 //! with a range stand for several hosts.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -10,6 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+
+use super::env;
 
 /// A command may take this long to list hosts.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -67,10 +68,7 @@ pub(super) fn printed(command: &str, base: &Path, stage: &str) -> Result<String,
 }
 
 fn ended(output: &Output) -> String {
-    let how = match (output.status.code(), output.status.signal()) {
-        (Some(code), _) => format!("it exited with code {code}"),
-        (None, signal) => format!("it was ended by signal {}", signal.unwrap_or_default()),
-    };
+    let how = format!("it {}", env::ended(output.status));
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
     match last {

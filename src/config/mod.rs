@@ -5,7 +5,8 @@
 //! `env_format` writes them, `secrecy` says what may be shown of them. `checks` holds what health
 //! checks ask, `gather` fetches what they need of this machine, `placeholders` stand for a release
 //! in them. `inventory` reads hosts that are listed elsewhere, `access` is what it takes to get an
-//! artifact. `start` makes what `shipit init` writes, `schema` is what editors read.
+//! artifact. `start` makes what `shipit init` writes, `schema` is what editors read. `trace` finds
+//! out what the tables hold.
 
 pub mod access;
 pub mod checks;
@@ -26,11 +27,14 @@ pub mod schema;
 pub mod secrecy;
 pub mod start;
 pub mod tables;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use self::access::{ArtifactAccess, DigestSource};
 use self::checks::Check;
@@ -52,7 +56,6 @@ pub struct Config {
     pub stage: String,
     /// The directory of `deploy.toml`, to which relative paths are relative.
     pub base: PathBuf,
-    /// The paths on each host.
     pub layout: Layout,
     /// The number of good releases that prune keeps, including the live one; at least 1.
     pub keep: usize,
@@ -63,7 +66,6 @@ pub struct Config {
     pub links: Vec<SharedLink>,
     /// The artifact, unless a flag names another one.
     pub artifact: Option<ArtifactSpec>,
-    /// The files that stay from earlier releases, if any do.
     pub assets: Option<Assets>,
     /// The environment files, names unique.
     pub env: Vec<EnvSpec>,
@@ -71,20 +73,13 @@ pub struct Config {
     pub services: Vec<Service>,
     pub slots: Option<Slots>,
     pub health: Health,
-    /// Commands that the user runs along the way.
     pub hooks: Hooks,
-    /// Messages about deploys and rollbacks.
     pub notices: Vec<NoticeTarget>,
-    /// The number of hosts that flip together.
     pub rollout: Rollout,
     pub upload: Upload,
-    /// The file that says that the app is being worked on, if there is one.
     pub maintenance: Option<Maintenance>,
-    /// The moment at which a person is asked.
     pub confirm: Confirm,
-    /// SSH settings that do not come from `ssh_config`.
     pub ssh: SshSettings,
-    /// The way to rights that the login does not have.
     pub sudo: SudoSettings,
     /// At most this many hosts at once.
     pub parallel: usize,
@@ -156,7 +151,6 @@ impl Config {
 pub struct Host {
     /// As written: what reports call it, and what `ssh -G` is asked about.
     pub name: String,
-    /// The way to reach it.
     pub address: Address,
     /// Its roles; empty: all hooks and checks apply.
     pub roles: Vec<String>,
@@ -504,7 +498,6 @@ pub struct Hook {
     pub once: bool,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
-    /// The limit for its run.
     pub limit: Duration,
 }
 
@@ -531,7 +524,6 @@ pub enum Confirm {
 /// The order in which the fleet flips.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rollout {
-    /// The number of hosts that flip together.
     pub batch: Batch,
     /// Names of the hosts that flip before all others.
     pub canary: Vec<String>,
@@ -539,7 +531,6 @@ pub struct Rollout {
     pub pause: Duration,
     /// The fate of the other hosts if more fail than may.
     pub on_failure: OnFailure,
-    /// The fate of the run if a host cannot be reached.
     pub on_unreachable: OnUnreachable,
     /// The number of hosts that may fail and revert alone before the run counts as failed.
     pub max_failed: usize,
@@ -583,7 +574,8 @@ pub enum Batch {
 }
 
 /// The fate of the other hosts if a host fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     /// Every host is undecided until all are well; if one is not, all revert.
     #[default]
@@ -595,7 +587,8 @@ pub enum OnFailure {
 }
 
 /// The fate of the run if a host cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnUnreachable {
     /// Nothing is touched anywhere.
     #[default]

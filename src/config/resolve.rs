@@ -12,7 +12,6 @@ mod slots;
 mod sources;
 mod sudo;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +20,8 @@ use toml::Spanned;
 use self::hosts::StageHosts;
 use super::error::{ConfigError, ConfigPlace};
 use super::file::ConfigFile;
-use super::tables::{ConfirmValue, Layer};
-use super::{Config, Confirm, rules};
+use super::tables::Layer;
+use super::{Config, rules};
 use crate::model::layout::Layout;
 
 /// The number of good releases that prune keeps by default.
@@ -57,7 +56,7 @@ impl Overrides {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let text = |name: &str| environment(name).filter(|value| !value.is_empty());
-        let number = |key: &'static str, name: &'static str| {
+        let number = |given: Option<usize>, key: &'static str, name: &'static str| {
             let wrong = |value: &str| ConfigError::Value {
                 place: ConfigPlace::Given(name),
                 key,
@@ -65,7 +64,9 @@ impl Overrides {
                 must: "a whole number, 1 or more",
             };
             let least = |value: &str| value.parse().ok().filter(|number| *number >= 1);
-            text(name).map(|value| least(&value).ok_or_else(|| wrong(&value))).transpose()
+            let value = text(name).filter(|_| given.is_none());
+            let read = value.map(|value| least(&value).ok_or_else(|| wrong(&value))).transpose();
+            read.map(|read| given.or(read))
         };
         let list = |given: Vec<String>, name: &str| {
             if given.is_empty() { words(&text(name).unwrap_or_default()) } else { given }
@@ -76,14 +77,8 @@ impl Overrides {
             directory: self.directory,
             hosts: list(self.hosts, "SHIPIT_HOSTS"),
             roles: list(self.roles, "SHIPIT_ROLES"),
-            keep: match self.keep {
-                None => number("keep_releases", "SHIPIT_KEEP_RELEASES")?,
-                keep => keep,
-            },
-            parallel: match self.parallel {
-                None => number("parallel", "SHIPIT_PARALLEL")?,
-                parallel => parallel,
-            },
+            keep: number(self.keep, "keep_releases", "SHIPIT_KEEP_RELEASES")?,
+            parallel: number(self.parallel, "parallel", "SHIPIT_PARALLEL")?,
         })
     }
 }
@@ -105,8 +100,7 @@ pub fn load(path: &Path) -> Result<ConfigFile, ConfigError> {
 impl ConfigFile {
     /// Returns the names of the stages, sorted.
     pub fn stages(&self) -> Vec<&str> {
-        let stages = self.root.stages.iter().flat_map(BTreeMap::keys);
-        stages.map(|name| name.get_ref().as_str()).collect()
+        self.stages.keys().map(|name| name.get_ref().as_str()).collect()
     }
 
     /// One stage as it is after flags, variables, the stage's own keys, those of the top level
@@ -117,75 +111,98 @@ impl ConfigFile {
         overrides: &Overrides,
     ) -> Result<Config, ConfigError> {
         let (stage, layer) = self.stage(stage.or(overrides.stage.as_deref()))?;
-        let layer = layer.over(&self.root);
-        let here = Resolver { file: self, stage };
-        let services = here.services(&layer)?;
-        let StageHosts { all: hosts, origin: hosts_from } = here.hosts(&layer)?;
-        here.units_are_told_apart(&layer, &services, &hosts)?;
-        let links = here.links(&layer)?;
+        let here = Resolver { file: self, stage, layer };
+        let services = here.services()?;
+        let StageHosts { all: hosts, origin: hosts_from } = here.hosts()?;
+        here.units_are_told_apart(&services, &hosts)?;
+        let links = here.links()?;
         let mut config = Config {
             app: here.app()?,
             stage: stage.to_owned(),
             base: self.base.clone(),
-            layout: here.layout(&layer)?,
+            layout: here.layout()?,
             keep: here.count(
                 "keep_releases",
                 overrides.keep,
                 layer.keep_releases.as_ref(),
                 KEEP_RELEASES,
             )?,
-            artifact: here.artifact(&layer, overrides, &links)?,
+            artifact: here.artifact(overrides, &links)?,
             links,
             assets: None,
             env: Vec::new(),
-            health: here.health(&layer, &services)?,
+            health: here.health(&services)?,
             services,
-            slots: here.slots(&layer)?,
-            hooks: here.hooks(&layer)?,
-            notices: here.notices(&layer)?,
-            rollout: here.rollout(&layer, &hosts)?,
-            upload: here.upload(&layer)?,
-            maintenance: here.maintenance(&layer)?,
+            slots: here.slots()?,
+            hooks: here.hooks()?,
+            notices: here.notices()?,
+            rollout: here.rollout(&hosts)?,
+            upload: here.upload()?,
+            maintenance: here.maintenance()?,
             hosts,
             hosts_from,
-            confirm: match layer.confirm {
-                Some(ConfirmValue::First) => Confirm::First,
-                Some(ConfirmValue::Staged) => Confirm::Staged,
-                Some(ConfirmValue::Never) | None => Confirm::Never,
-            },
-            ssh: here.ssh(&layer)?,
-            sudo: here.sudo(&layer)?,
+            confirm: layer.confirm,
+            ssh: here.ssh()?,
+            sudo: here.sudo()?,
             parallel: here.count("parallel", overrides.parallel, layer.parallel.as_ref(), 32)?,
-            deadline: here.deadline(&layer)?,
+            deadline: here.deadline()?,
         };
-        config.assets = here.assets(&layer, &config)?;
-        config.env = here.env(&layer, &config.links, &config.services)?;
-        here.check_slots(&layer, &config)?;
-        here.check_sudo(&layer, &config)?;
+        config.assets = here.assets(&config)?;
+        config.env = here.env(&config.links, &config.services)?;
+        here.check_slots(&config)?;
+        here.check_sudo(&config)?;
         here.filter(&mut config.hosts, overrides)?;
         Ok(config)
     }
 
     fn stage(&self, asked: Option<&str>) -> Result<(&str, &Layer), ConfigError> {
-        let stages = self.root.stages.as_ref().filter(|stages| !stages.is_empty());
-        let stages = stages.ok_or_else(|| ConfigError::NoStages { place: self.nowhere() })?;
+        let stages = &self.stages;
+        if stages.is_empty() {
+            return Err(ConfigError::NoStages { place: self.source.nowhere() });
+        }
         for name in stages.keys() {
-            self.rule(name, "stage", NAME, rules::is_name(name.get_ref()))?;
+            if !rules::is_name(name.get_ref()) {
+                let (place, value) = (self.source.place(&name.span()), name.get_ref().clone());
+                return Err(ConfigError::Value { place, key: "stage", value, must: NAME });
+            }
         }
         let known = || self.stages().into_iter().map(str::to_owned).collect();
         let (name, place) = match (asked, &self.root.default_stage, stages.keys().next()) {
-            (Some(asked), _, _) => (asked, self.nowhere()),
-            (None, Some(default), _) => (default.get_ref().as_str(), self.place(default)),
-            (None, None, Some(only)) if stages.len() == 1 => {
-                (only.get_ref().as_str(), self.nowhere())
+            (Some(asked), _, _) => (asked, self.source.nowhere()),
+            (None, Some(default), _) => {
+                (default.get_ref().as_str(), self.source.place(&default.span()))
             }
-            _ => return Err(ConfigError::WhichStage { place: self.nowhere(), known: known() }),
+            (None, None, Some(only)) if stages.len() == 1 => {
+                (only.get_ref().as_str(), self.source.nowhere())
+            }
+            _ => {
+                return Err(ConfigError::WhichStage {
+                    place: self.source.nowhere(),
+                    known: known(),
+                });
+            }
         };
-        let found = stages.iter().find(|(key, _)| key.get_ref() == name);
-        let found = found.map(|(key, layer)| (key.get_ref().as_str(), layer));
+        let found = stages.get_key_value(name).map(|(key, layer)| (key.get_ref().as_str(), layer));
         let missing =
             || ConfigError::UnknownStage { place, stage: name.to_owned(), known: known() };
         found.ok_or_else(missing)
+    }
+}
+
+/// One stage of one file, while it is resolved.
+struct Resolver<'a> {
+    file: &'a ConfigFile,
+    stage: &'a str,
+    layer: &'a Layer,
+}
+
+impl Resolver<'_> {
+    fn place<T>(&self, value: &Spanned<T>) -> ConfigPlace {
+        self.file.source.place(&value.span())
+    }
+
+    fn nowhere(&self) -> ConfigPlace {
+        self.file.source.nowhere()
     }
 
     /// Fails if a rule does not hold for a value.
@@ -207,41 +224,58 @@ impl ConfigFile {
         must: &'static str,
         made: Option<U>,
     ) -> Result<U, ConfigError> {
-        let wrong = || ConfigError::Value {
-            place: self.place(value),
-            key,
-            value: value.get_ref().to_string(),
-            must,
-        };
-        made.ok_or_else(wrong)
+        made.ok_or_else(|| self.refused(value, key, must))
     }
-}
 
-/// One stage of one file, while it is resolved.
-struct Resolver<'a> {
-    file: &'a ConfigFile,
-    stage: &'a str,
-}
+    fn refused<T: Display>(
+        &self,
+        value: &Spanned<T>,
+        key: &'static str,
+        must: &'static str,
+    ) -> ConfigError {
+        let (place, value) = (self.place(value), value.get_ref().to_string());
+        ConfigError::Value { place, key, value, must }
+    }
 
-impl Resolver<'_> {
+    /// Returns a text for which a rule holds.
+    fn text(
+        &self,
+        value: &Spanned<String>,
+        key: &'static str,
+        must: &'static str,
+        holds: impl FnOnce(&str) -> bool,
+    ) -> Result<String, ConfigError> {
+        self.rule(value, key, must, holds(value.get_ref()))?;
+        Ok(value.get_ref().clone())
+    }
+
+    /// Fails if two of these keys are given.
+    fn only_one<const N: usize>(
+        &self,
+        keys: [(&'static str, &Option<Spanned<String>>); N],
+    ) -> Result<(), ConfigError> {
+        let mut given = keys.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        match (given.next(), given.next()) {
+            (Some((one, value)), Some((other, _))) => {
+                Err(ConfigError::Both { place: self.place(value), one, other })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn app(&self) -> Result<String, ConfigError> {
-        let app = self.required(self.file.root.app.as_ref(), "app")?;
-        self.file.rule(app, "app", NAME, rules::is_name(app.get_ref()))?;
-        Ok(app.get_ref().clone())
+        let app = self.required(self.layer.app.as_ref(), "app")?;
+        self.text(app, "app", NAME, rules::is_name)
     }
 
     fn required<'v, T>(&self, value: Option<&'v T>, key: &str) -> Result<&'v T, ConfigError> {
-        value.ok_or_else(|| ConfigError::Missing {
-            place: self.file.nowhere(),
-            key: key.to_owned(),
-            table: "at the top level".to_owned(),
-        })
+        value.ok_or_else(|| ConfigError::missing(self.nowhere(), key, "at the top level"))
     }
 
-    fn layout(&self, layer: &Layer) -> Result<Layout, ConfigError> {
-        let root = self.required(layer.deploy_to.as_ref(), "deploy_to")?;
+    fn layout(&self) -> Result<Layout, ConfigError> {
+        let root = self.required(self.layer.deploy_to.as_ref(), "deploy_to")?;
         let must = "an absolute path below `/`, without `.`, `..` and `//`";
-        self.file.rule(root, "deploy_to", must, rules::is_root(root.get_ref()))?;
+        self.rule(root, "deploy_to", must, rules::is_root(root.get_ref()))?;
         Ok(Layout::new(root.get_ref()))
     }
 
@@ -261,7 +295,7 @@ impl Resolver<'_> {
         }
         let Some(written) = written else { return Ok(default) };
         let number = usize::try_from(*written.get_ref()).ok().filter(|number| *number >= 1);
-        self.file.need(written, key, must, number)
+        self.need(written, key, must, number)
     }
 
     /// Refuses a key that means nothing without another one.
@@ -271,12 +305,11 @@ impl Resolver<'_> {
         value: Option<&Spanned<T>>,
         needs: &'static str,
     ) -> Result<(), ConfigError> {
-        let needed = |value| ConfigError::Needs { place: self.file.place(value), key, needs };
+        let needed = |value| ConfigError::Needs { place: self.place(value), key, needs };
         value.map_or(Ok(()), |value| Err(needed(value)))
     }
 
     fn command(&self, key: &'static str, text: &Spanned<String>) -> Result<String, ConfigError> {
-        self.file.rule(text, key, "a command", rules::is_command(text.get_ref()))?;
-        Ok(text.get_ref().clone())
+        self.text(text, key, "a command", rules::is_command)
     }
 }

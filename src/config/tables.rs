@@ -5,16 +5,17 @@ mod health;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, de};
 use toml::Spanned;
 
 pub(super) use self::health::{Check, Health};
 use super::env_format::EnvFormat;
+use super::{Confirm, OnFailure, OnUnreachable};
+use crate::model::service::{Action, Proof, Scope};
 
 /// The keys of the file's top level; a stage has the same ones, less the first three.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,36 +23,29 @@ use super::env_format::EnvFormat;
 pub(super) struct Layer {
     pub(super) app: Option<Spanned<String>>,
     pub(super) default_stage: Option<Spanned<String>>,
-    pub(super) stages: Option<BTreeMap<Spanned<String>, Layer>>,
+    pub(super) stages: BTreeMap<Spanned<String>, Layer>,
     pub(super) deploy_to: Option<Spanned<String>>,
     pub(super) keep_releases: Option<Spanned<i64>>,
-    pub(super) hosts: Option<Spanned<HostsValue>>,
-    pub(super) confirm: Option<ConfirmValue>,
+    pub(super) hosts: Option<Spanned<ListOr<TextOr<HostTable>, HostsTable>>>,
+    pub(super) confirm: Confirm,
     pub(super) parallel: Option<Spanned<i64>>,
-    pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
-    pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
-    pub(super) artifact: Option<ArtifactTable>,
-    pub(super) assets: Option<AssetsTable>,
-    pub(super) env: Option<EnvTables>,
+    pub(super) linked_dirs: Vec<Spanned<TextOr<DirTable>>>,
+    pub(super) linked_files: Vec<Spanned<TextOr<FileTable>>>,
+    pub(super) artifact: ArtifactTable,
+    pub(super) assets: AssetsTable,
+    pub(super) env: Option<ListOr<Env, Env>>,
     pub(super) service: Option<ServiceTable>,
-    pub(super) services: Option<BTreeMap<Spanned<String>, ServiceTable>>,
+    pub(super) services: BTreeMap<Spanned<String>, ServiceTable>,
     pub(super) slots: Option<SlotsTable>,
-    pub(super) health: Option<Health>,
-    pub(super) hooks: Option<HooksTable>,
-    pub(super) notices: Option<Vec<Spanned<NoticeTable>>>,
-    pub(super) rollout: Option<RolloutTable>,
-    pub(super) upload: Option<UploadTable>,
+    pub(super) health: Health,
+    pub(super) hooks: HooksTable,
+    pub(super) notices: Vec<Spanned<NoticeTable>>,
+    pub(super) rollout: RolloutTable,
+    pub(super) upload: UploadTable,
     pub(super) maintenance: Option<MaintenanceTable>,
-    pub(super) ssh: Option<Ssh>,
-    pub(super) sudo: Option<SudoTable>,
-    pub(super) timeouts: Option<Timeouts>,
-}
-
-/// The hosts: a list, or the place that a list comes from.
-#[derive(Debug, Clone)]
-pub(super) enum HostsValue {
-    List(Vec<Spanned<TextOr<HostTable>>>),
-    From(HostsTable),
+    pub(super) ssh: Ssh,
+    pub(super) sudo: SudoTable,
+    pub(super) timeouts: Timeouts,
 }
 
 /// The place that a list of hosts comes from.
@@ -60,34 +54,6 @@ pub(super) enum HostsValue {
 pub(super) struct HostsTable {
     pub(super) command: Option<Spanned<String>>,
     pub(super) file: Option<Spanned<String>>,
-}
-
-impl<'de> Deserialize<'de> for HostsValue {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(HostsVisitor)
-    }
-}
-
-struct HostsVisitor;
-
-impl<'de> Visitor<'de> for HostsVisitor {
-    type Value = HostsValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of hosts, or a table with `command` or `file`")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<HostsValue, A::Error> {
-        let mut hosts = Vec::new();
-        while let Some(host) = list.next_element()? {
-            hosts.push(host);
-        }
-        Ok(HostsValue::List(hosts))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HostsValue, A::Error> {
-        HostsTable::deserialize(MapAccessDeserializer::new(map)).map(HostsValue::From)
-    }
 }
 
 /// A host that needs more than its name.
@@ -126,14 +92,14 @@ pub(super) struct FileTable {
 pub(super) struct ArtifactTable {
     pub(super) path: Option<Spanned<String>>,
     pub(super) sha256: Option<Spanned<TextOr<DigestTable>>>,
-    pub(super) headers: Option<BTreeMap<Spanned<String>, Spanned<TextOr<SourceTable>>>>,
+    pub(super) headers: BTreeMap<Spanned<String>, Spanned<TextOr<SourceTable>>>,
     pub(super) signature: Option<Spanned<SignatureTable>>,
-    pub(super) s3: Option<S3Table>,
-    pub(super) exclude: Option<Vec<Spanned<String>>>,
+    pub(super) s3: S3Table,
+    pub(super) exclude: Vec<Spanned<String>>,
     pub(super) strip_components: Option<Spanned<i64>>,
-    pub(super) follow_links: Option<bool>,
+    pub(super) follow_links: bool,
     pub(super) case: Option<CaseValue>,
-    pub(super) keep_private: Option<bool>,
+    pub(super) keep_private: bool,
 }
 
 /// `[assets]`.
@@ -186,46 +152,11 @@ pub(super) struct Env {
     pub(super) file: Option<Spanned<String>>,
     pub(super) mode: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
-    pub(super) format: Option<EnvFormat>,
-    pub(super) files: Option<Vec<Spanned<TextOr<ImportTable>>>>,
-    pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+    pub(super) format: EnvFormat,
+    pub(super) files: Vec<Spanned<TextOr<ImportTable>>>,
+    pub(super) vars: BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>,
     /// Only in `[[env]]`.
     pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
-}
-
-/// One environment file, `[env]`, or several, `[[env]]`.
-#[derive(Debug, Clone)]
-pub(super) enum EnvTables {
-    One(Box<Env>),
-    Several(Vec<Spanned<Env>>),
-}
-
-impl<'de> Deserialize<'de> for EnvTables {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(EnvTablesVisitor)
-    }
-}
-
-struct EnvTablesVisitor;
-
-impl<'de> Visitor<'de> for EnvTablesVisitor {
-    type Value = EnvTables;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table, or with `[[env]]` one for each file")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvTables, A::Error> {
-        Env::deserialize(MapAccessDeserializer::new(map)).map(|env| EnvTables::One(Box::new(env)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<EnvTables, A::Error> {
-        let mut files = Vec::new();
-        while let Some(file) = list.next_element()? {
-            files.push(file);
-        }
-        Ok(EnvTables::Several(files))
-    }
 }
 
 /// A whole file of values that needs more than its path.
@@ -260,19 +191,25 @@ pub(super) struct SourceTable {
     pub(super) file: Option<Spanned<String>>,
 }
 
+impl SourceTable {
+    pub(super) fn keys(&self) -> [&Option<Spanned<String>>; 3] {
+        [&self.env, &self.command, &self.file]
+    }
+}
+
 /// `[service]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServiceTable {
     pub(super) unit: Option<Spanned<Units>>,
     pub(super) file: Option<Spanned<String>>,
-    pub(super) scope: Option<Spanned<ScopeValue>>,
-    pub(super) action: Option<Spanned<ActionValue>>,
+    pub(super) scope: Option<Spanned<Scope>>,
+    pub(super) action: Option<Spanned<Action>>,
     pub(super) restart: Option<Spanned<String>>,
     pub(super) stop: Option<Spanned<String>>,
     pub(super) log: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
-    pub(super) proof: Option<Spanned<ProofValue>>,
+    pub(super) proof: Option<Spanned<Proof>>,
     pub(super) image: Option<Spanned<String>>,
     pub(super) engine: Option<Spanned<Words>>,
     /// Only in `[services.NAME]`.
@@ -288,7 +225,7 @@ pub(super) struct SlotsTable {
     pub(super) ports: Option<Spanned<BTreeMap<Spanned<String>, Spanned<i64>>>>,
     pub(super) drain: Option<Spanned<Length>>,
     pub(super) keep_warm: Option<Spanned<Length>>,
-    pub(super) traffic: Option<TrafficTable>,
+    pub(super) traffic: TrafficTable,
 }
 
 /// `[slots.traffic]`.
@@ -300,64 +237,19 @@ pub(super) struct TrafficTable {
     pub(super) command: Option<Spanned<String>>,
 }
 
-/// The systemd that has the unit: the system's or the user's.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ScopeValue {
-    System,
-    User,
-}
-
-/// The effect of a flip on a unit.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ActionValue {
-    Restart,
-    Reload,
-    ReloadOrRestart,
-    Start,
-    None,
-}
-
-/// The weakest proof that is accepted.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ProofValue {
-    Restarted,
-    Reloaded,
-    Inferred,
-    Seen,
-}
-
 /// The names of units: one text, or a list.
 #[derive(Debug, Clone)]
 pub(super) struct Units(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Units {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(UnitsVisitor)
-    }
-}
-
-struct UnitsVisitor;
-
-impl<'de> Visitor<'de> for UnitsVisitor {
-    type Value = Units;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a unit such as \"todo.service\", or a list of names")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Units, E> {
-        Ok(Units(vec![text.to_owned()]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Units, A::Error> {
-        let mut names = Vec::new();
-        while let Some(name) = list.next_element()? {
-            names.push(name);
-        }
-        Ok(Units(names))
+        from.deserialize_any(ValueForms {
+            text: Some(|text| Some(Self(vec![text.to_owned()]))),
+            list: Some(|names| Some(Self(names))),
+            ..ValueForms::<Self>::of(
+                "the name of a unit such as \"todo.service\", or a list of names",
+            )
+        })
     }
 }
 
@@ -367,23 +259,23 @@ impl<'de> Visitor<'de> for UnitsVisitor {
 pub(super) struct HooksTable {
     pub(super) shell: Option<Spanned<Words>>,
     pub(super) timeout: Option<Spanned<Length>>,
-    pub(super) local: Option<LocalHooks>,
-    pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) before_switch: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) switched: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) committed: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) reverted: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) local: LocalHooks,
+    pub(super) staged: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) before_switch: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) switched: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) activated: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) committed: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) reverted: Vec<Spanned<TextOr<HookTable>>>,
 }
 
 /// `[hooks.local]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LocalHooks {
-    pub(super) before: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
-    pub(super) staged: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
-    pub(super) after: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
-    pub(super) failed: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) before: Vec<Spanned<TextOr<LocalHookTable>>>,
+    pub(super) staged: Vec<Spanned<TextOr<LocalHookTable>>>,
+    pub(super) after: Vec<Spanned<TextOr<LocalHookTable>>>,
+    pub(super) failed: Vec<Spanned<TextOr<LocalHookTable>>>,
 }
 
 /// A hook here, written as those on hosts are.
@@ -394,7 +286,7 @@ pub(super) struct LocalHookTable {
 }
 
 /// A hook that needs more than its command.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HookTable {
     pub(super) run: String,
@@ -410,7 +302,8 @@ pub(super) struct HookTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoticeTable {
     pub(super) url: Spanned<TextOr<SourceTable>>,
-    pub(super) format: Option<NoticeFormat>,
+    #[serde(default)]
+    pub(super) format: NoticeFormat,
     pub(super) on: Option<Spanned<Vec<Moment>>>,
 }
 
@@ -444,28 +337,11 @@ pub enum Moment {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RolloutTable {
     pub(super) batch: Option<Spanned<BatchValue>>,
-    pub(super) canary: Option<Vec<Spanned<String>>>,
+    pub(super) canary: Vec<Spanned<String>>,
     pub(super) pause: Option<Spanned<Length>>,
-    pub(super) on_failure: Option<OnFailureValue>,
-    pub(super) on_unreachable: Option<OnUnreachableValue>,
+    pub(super) on_failure: OnFailure,
+    pub(super) on_unreachable: OnUnreachable,
     pub(super) max_failed: Option<Spanned<i64>>,
-}
-
-/// The fate of the other hosts if a host fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum OnFailureValue {
-    RevertAll,
-    RevertBatch,
-    Stop,
-}
-
-/// The fate of the run if a host cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum OnUnreachableValue {
-    Abort,
-    Skip,
 }
 
 /// `[upload]`.
@@ -495,7 +371,7 @@ pub(super) struct Ssh {
     pub(super) known_hosts: Option<Spanned<String>>,
     pub(super) connect_timeout: Option<Spanned<Length>>,
     pub(super) host_keys: Option<HostKeys>,
-    pub(super) transport: Option<SshTransport>,
+    pub(super) transport: SshTransport,
 }
 
 /// The client that connects to hosts.
@@ -541,11 +417,24 @@ pub(super) enum TextOr<T> {
     Table(T),
 }
 
-/// The words for a wrong value in place of a [`TextOr`].
+/// A list, or a table in place of it.
+#[derive(Debug, Clone)]
+pub(super) enum ListOr<Item, T> {
+    List(Vec<Spanned<Item>>),
+    Table(T),
+}
+
+/// The words for a wrong value in place of a [`TextOr`] or a [`ListOr`].
 pub(super) trait Form {
     const EXPECTED: &'static str;
 }
 
+impl Form for HostsTable {
+    const EXPECTED: &'static str = "a list of hosts, or a table with `command` or `file`";
+}
+impl Form for Env {
+    const EXPECTED: &'static str = "a table, or with `[[env]]` one for each file";
+}
 impl Form for HostTable {
     const EXPECTED: &'static str = "a host such as \"deploy@web1:22\", or a table with `address`";
 }
@@ -578,25 +467,21 @@ impl Form for HookTable {
 
 impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(TextOrVisitor(PhantomData))
+        from.deserialize_any(ValueForms::<Self, String, T> {
+            text: Some(|text| Some(Self::Text(text.to_owned()))),
+            table: Some(Self::Table),
+            ..ValueForms::of(T::EXPECTED)
+        })
     }
 }
 
-struct TextOrVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for TextOrVisitor<T> {
-    type Value = TextOr<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::EXPECTED)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(TextOr::Text(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Table)
+impl<'de, Item: Deserialize<'de>, T: Deserialize<'de> + Form> Deserialize<'de> for ListOr<Item, T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ValueForms {
+            list: Some(|list| Some(Self::List(list))),
+            table: Some(Self::Table),
+            ..ValueForms::of(T::EXPECTED)
+        })
     }
 }
 
@@ -606,26 +491,13 @@ pub(super) struct Length(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(LengthVisitor)
-    }
-}
-
-struct LengthVisitor;
-
-impl Visitor<'_> for LengthVisitor {
-    type Value = Length;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a length of time such as \"30s\", \"2m\", or a number of seconds")
-    }
-
-    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Length, E> {
-        let wrong = || E::invalid_value(Unexpected::Signed(seconds), &self);
-        u64::try_from(seconds).map(|s| Length(Duration::from_secs(s))).map_err(|_| wrong())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
-        length(text).map(Length).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        from.deserialize_any(ValueForms {
+            number: Some(|number| Some(Self(Duration::from_secs(u64::try_from(number).ok()?)))),
+            text: Some(|text| length(text).map(Self)),
+            ..ValueForms::<Self>::of(
+                "a length of time such as \"30s\", \"2m\", or a number of seconds",
+            )
+        })
     }
 }
 
@@ -650,64 +522,23 @@ pub(super) struct Words(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(WordsVisitor)
+        from.deserialize_any(ValueForms {
+            text: Some(|text| Some(Self(text.split_whitespace().map(str::to_owned).collect()))),
+            list: Some(|words| Some(Self(words))),
+            ..ValueForms::<Self>::of(
+                "a program with its flags such as \"bash -lc\", or a list of words",
+            )
+        })
     }
 }
 
-struct WordsVisitor;
-
-impl<'de> Visitor<'de> for WordsVisitor {
-    type Value = Words;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a program with its flags such as \"bash -lc\", or a list of words")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
-        Ok(Words(text.split_whitespace().map(str::to_owned).collect()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
-        let mut words = Vec::new();
-        while let Some(word) = list.next_element()? {
-            words.push(word);
-        }
-        Ok(Words(words))
-    }
-}
-
-/// The moment at which a person is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConfirmValue {
-    Never,
-    First,
-    Staged,
-}
-
-impl<'de> Deserialize<'de> for ConfirmValue {
+impl<'de> Deserialize<'de> for Confirm {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(ConfirmVisitor)
-    }
-}
-
-struct ConfirmVisitor;
-
-impl Visitor<'_> for ConfirmVisitor {
-    type Value = ConfirmValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false or \"staged\"")
-    }
-
-    fn visit_bool<E: de::Error>(self, first: bool) -> Result<ConfirmValue, E> {
-        Ok(if first { ConfirmValue::First } else { ConfirmValue::Never })
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<ConfirmValue, E> {
-        match text {
-            "staged" => Ok(ConfirmValue::Staged),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
+        from.deserialize_any(ValueForms {
+            switch: Some(|first| if first { Self::First } else { Self::Never }),
+            text: Some(|text| (text == "staged").then_some(Self::Staged)),
+            ..ValueForms::<Self>::of("true, false or \"staged\"")
+        })
     }
 }
 
@@ -721,29 +552,72 @@ pub(super) enum BatchValue {
 
 impl<'de> Deserialize<'de> for BatchValue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(BatchVisitor)
+        from.deserialize_any(ValueForms {
+            number: Some(|hosts| Some(Self::Hosts(hosts))),
+            text: Some(|text| match text {
+                "all" => Some(Self::All),
+                _ => text.strip_suffix('%')?.parse().ok().map(Self::Percent),
+            }),
+            ..ValueForms::<Self>::of(
+                "a number of hosts, a part of them such as \"25%\", or \"all\"",
+            )
+        })
     }
 }
 
-struct BatchVisitor;
+/// The forms in which a value may be written, each with what it means; `None`: it is wrong.
+struct ValueForms<T, Item = String, Table = ()> {
+    expected: &'static str,
+    switch: Option<fn(bool) -> T>,
+    number: Option<fn(i64) -> Option<T>>,
+    text: Option<fn(&str) -> Option<T>>,
+    /// It may be wrong only by being empty.
+    list: Option<fn(Vec<Item>) -> Option<T>>,
+    table: Option<fn(Table) -> T>,
+}
 
-impl Visitor<'_> for BatchVisitor {
-    type Value = BatchValue;
+impl<T, Item, Table> ValueForms<T, Item, Table> {
+    /// Returns a value that has none of the forms.
+    fn of(expected: &'static str) -> Self {
+        Self { expected, switch: None, number: None, text: None, list: None, table: None }
+    }
+}
+
+impl<'de, T, Item: Deserialize<'de>, Table: Deserialize<'de>> Visitor<'de>
+    for ValueForms<T, Item, Table>
+{
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of hosts, a part of them such as \"25%\", or \"all\"")
+        f.write_str(self.expected)
     }
 
-    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<BatchValue, E> {
-        Ok(BatchValue::Hosts(hosts))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
+        let read = self.switch.ok_or_else(|| E::invalid_type(Unexpected::Bool(value), &self))?;
+        Ok(read(value))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<BatchValue, E> {
-        let part = text.strip_suffix('%').and_then(|number| number.parse().ok());
-        match (text, part) {
-            ("all", _) => Ok(BatchValue::All),
-            (_, Some(part)) => Ok(BatchValue::Percent(part)),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        let found = Unexpected::Signed(number);
+        let read = self.number.ok_or_else(|| E::invalid_type(found, &self))?;
+        read(number).ok_or_else(|| E::invalid_value(found, &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let found = Unexpected::Str(text);
+        let read = self.text.ok_or_else(|| E::invalid_type(found, &self))?;
+        read(text).ok_or_else(|| E::invalid_value(found, &self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<T, A::Error> {
+        let read = self.list.ok_or_else(|| A::Error::invalid_type(Unexpected::Seq, &self))?;
+        let items = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        let empty = Unexpected::Other("an empty list");
+        read(items).ok_or_else(|| A::Error::invalid_value(empty, &self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        let read = self.table.ok_or_else(|| A::Error::invalid_type(Unexpected::Map, &self))?;
+        Table::deserialize(MapAccessDeserializer::new(map)).map(read)
     }
 }

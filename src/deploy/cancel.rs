@@ -27,6 +27,15 @@ impl Cancel {
         *self.0.borrow() >= 2
     }
 
+    /// Returns what `work` ends with; `None` if the user asked to stop before that.
+    pub async fn unless_asked<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        // Boxed, for the future of this function would hold it twice.
+        tokio::select! {
+            done = Box::pin(work) => Some(done),
+            () = self.wait(1) => None,
+        }
+    }
+
     /// Waits until the user asked `times` times; for ever if nobody can ask any more.
     pub async fn wait(&self, times: u8) {
         let mut asked = self.0.clone();

@@ -8,7 +8,7 @@ use super::cancel::Cancel;
 use super::event::{Event, Events};
 use super::outcome::{Failure, Report};
 use super::run::Run;
-use crate::cache::ReleaseCache;
+use crate::cache::LocalCache;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
 use crate::model::goal::GoalKind;
@@ -26,8 +26,7 @@ pub trait Connect: Send + Sync {
         host: &'a Host,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>>;
 
-    /// Returns the conversation with `host` that was begun before the run, if there is one. It is
-    /// returned once.
+    /// Returns, once, the conversation with `host` that was begun before the run, if there is one.
     fn greeted<'a>(
         &'a self,
         _host: &'a Host,
@@ -95,7 +94,7 @@ pub struct RunContext<'a> {
     /// Whether the user asked to stop.
     pub cancel: &'a Cancel,
     /// The cache of earlier releases on this machine.
-    pub cache: &'a dyn ReleaseCache,
+    pub cache: &'a LocalCache,
     /// Whether to wait for a lock that somebody else holds.
     pub wait: bool,
     /// Returns a report as hooks of this machine get it.

@@ -20,14 +20,13 @@ use crate::remote::answer::{CheckFacts, Judgement};
 use crate::remote::conversation::{Agent, HostStream, Scan, Sent};
 use crate::remote::error::AgentError;
 use crate::remote::frames::{HookOutput, Response};
-use crate::remote::order::{DONE, Order, PARTLY, ServiceName};
+use crate::remote::order::{DONE, Order, PARTLY};
 use crate::remote::replies::Reply;
 use crate::remote::session::Session;
 
 /// One host, and the conversation with it while there is one.
 pub struct Conversation<'a> {
     pub(super) cx: RunContext<'a>,
-    /// The host as it is configured.
     pub host: &'a Host,
     session: Option<Arc<dyn Session>>,
     pub(super) agent: Option<Agent>,
@@ -51,8 +50,7 @@ impl<'a> Conversation<'a> {
         self.open_asking(lock, scan, Vec::new()).await
     }
 
-    /// Does what [`Self::open`] does, and sends `first` along with the greeting, so that their
-    /// answers cost no round trip.
+    /// Does what [`Self::open`] does, and sends `first` with the greeting, at no round trip.
     pub async fn open_asking(
         &mut self,
         lock: bool,
@@ -177,16 +175,18 @@ impl<'a> Conversation<'a> {
         self.cx.events.emit(Event::Sent { host: self.name(), line });
     }
 
-    /// Runs `work`, which returns a value and a detail to show, between the events of a step.
+    /// Runs `work` between the events of a step.
     pub(super) async fn step<T, E: AsRef<Failure>>(
         &self,
         step: &'static str,
-        work: impl Future<Output = Result<(T, String), E>>,
+        work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
+        let work = async { work.await.map(|value| (value, String::new())) };
         self.step_that_took(step, work, |_| None).await
     }
 
-    /// Does what [`Self::step`] does, for work whose value may know how long it `took` on the host.
+    /// Does what [`Self::step`] does, for work that returns a detail to show beside its value. That
+    /// may know how long it `took` on the host.
     pub(super) async fn step_that_took<T, E: AsRef<Failure>>(
         &self,
         step: &'static str,
@@ -210,11 +210,10 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Sends an order and waits for its answer. Fails unless it is done, and when the user asks to
-    /// stop.
-    pub(super) async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
+    /// Sends an order. Fails unless it is done, and when the user asks to stop.
+    pub(super) async fn obey(&self, order: &Order) -> Result<(), Failure> {
         let answer = self.or_cancelled(self.ask(order)).await??;
-        self.obeyed(order, &answer).map(|()| ((), String::new()))
+        self.obeyed(order, &answer)
     }
 
     /// Waits for `work`. Fails when the user asks to stop.
@@ -222,10 +221,7 @@ impl<'a> Conversation<'a> {
         &self,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        tokio::select! {
-            done = work => Ok(done),
-            () = self.cx.cancel.wait(1) => Err(Failure::stopped()),
-        }
+        self.cx.cancel.unless_asked(work).await.ok_or_else(Failure::stopped)
     }
 
     /// Shows what an answer says. Fails unless the order is done.
@@ -247,19 +243,18 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Does what [`Self::obey`] does, for an order whose hooks follow a verdict. One that failed is
-    /// a warning.
+    /// Does what [`Self::obey`] does, but only warns if a hook failed that follows the verdict.
     pub(super) async fn obey_verdict(
         &self,
         order: &Order,
         verdict: HookPlace,
-    ) -> Result<((), String), Failure> {
+    ) -> Result<(), Failure> {
         let answer = self.or_cancelled(self.ask(order)).await??;
         if answer.code == PARTLY {
             self.warn_of_hooks(verdict, &answer);
-            return Ok(((), String::new()));
+            return Ok(());
         }
-        self.obeyed(order, &answer).map(|()| ((), String::new()))
+        self.obeyed(order, &answer)
     }
 
     /// Warns of a hook that failed after the verdict, which stands.
@@ -300,20 +295,6 @@ impl<'a> Conversation<'a> {
     /// Asks what runs now.
     pub(super) async fn judgements(&self, id: ReleaseId) -> Result<Vec<Judgement>, Failure> {
         self.agent()?.judge(id).await.map_err(Failure::from)
-    }
-
-    /// Adds to a failure what this service, or each, printed last.
-    pub(super) async fn with_journal(
-        &self,
-        failure: Failure,
-        service: Option<ServiceName>,
-    ) -> Failure {
-        let several = service.is_none() && self.services().len() > 1;
-        let lines = if several { 10 } else { 40 };
-        match self.ask(&Order::Journal { lines, service }).await {
-            Ok(answer) if answer.code == DONE => failure.because(answer.text),
-            _ => failure,
-        }
     }
 
     /// Sends orders that belong together, without waiting for their answers. If they are the `last`

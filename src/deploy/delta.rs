@@ -9,10 +9,9 @@ use tokio::sync::OnceCell;
 use super::conversation::Conversation;
 use super::source::Source;
 use super::verify::drift;
-use crate::artifact::{FilePatch, PreparedDelta};
-use crate::cache::ReleaseCache;
+use crate::artifact::PreparedDelta;
 use crate::config::{Config, Host};
-use crate::model::delta::{Base, BaseState, ChangedFile, DeltaBuilder};
+use crate::model::delta::{BaseState, Delta, PatchedFile};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -27,15 +26,7 @@ pub struct DeltaFinder {
     pub release: Arc<Sealed>,
     source: Source,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
-    deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<PreparedDelta>>>>>,
-}
-
-/// Hosts with the same key get the same delta.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct DeltaKey {
-    state: BaseState,
-    /// Whether they have zstd, which decodes patches.
-    patches: bool,
+    deltas: Mutex<BTreeMap<BaseState, Arc<OnceCell<Arc<PreparedDelta>>>>>,
 }
 
 impl DeltaFinder {
@@ -55,58 +46,44 @@ impl DeltaFinder {
             return BaseState::default();
         }
         match host.ask(&Order::Base).await {
-            Ok(answer) if answer.code == DONE => {
-                shareable(&answer.bytes, live, self.release.digest).unwrap_or_default()
-            }
+            Ok(answer) if answer.code == DONE => BaseState {
+                patches: state.facts.tools.contains("zstd"),
+                ..shareable(&answer.bytes, live, self.release.digest).unwrap_or_default()
+            },
             _ => BaseState::default(),
         }
     }
 
     /// Returns what a host in `state` lacks of the release.
-    pub async fn delta(
-        &self,
-        host: &Conversation<'_>,
-        cache: &dyn ReleaseCache,
-        state: &BaseState,
-    ) -> Arc<PreparedDelta> {
-        let patches = host.state.as_ref().is_some_and(|state| state.facts.tools.contains("zstd"));
-        let key = DeltaKey { state: state.clone(), patches };
-        let cell = Arc::clone(lock(&self.deltas).entry(key.clone()).or_default());
-        Arc::clone(cell.get_or_init(|| self.prepare(host, cache, &key)).await)
+    pub async fn delta(&self, host: &Conversation<'_>, state: &BaseState) -> Arc<PreparedDelta> {
+        let cell = Arc::clone(lock(&self.deltas).entry(state.clone()).or_default());
+        Arc::clone(cell.get_or_init(|| self.prepare(host, state)).await)
     }
 
-    async fn prepare(
-        &self,
-        host: &Conversation<'_>,
-        cache: &dyn ReleaseCache,
-        DeltaKey { state, patches }: &DeltaKey,
-    ) -> Arc<PreparedDelta> {
-        let base = self.base(host, cache, state).await;
-        let base = base.as_ref().map(|(id, manifest)| Base { id: *id, manifest });
-        let mut builder = DeltaBuilder::new(&self.release.manifest, base, state);
-        let mut made = BTreeMap::new();
-        let changed = if *patches { builder.changed() } else { Vec::new() };
-        for file in changed {
-            if let Some(patch) = self.patch(cache, &file).await {
-                let (path, sent) = (file.path.clone(), patch.sent);
-                builder.patch(file, sent);
-                made.insert(path, patch);
-            }
-        }
-        Arc::new(PreparedDelta { delta: builder.finish(), patches: made })
+    /// Returns the delta, with patches of large files whose old versions are kept on this machine.
+    async fn prepare(&self, host: &Conversation<'_>, state: &BaseState) -> Arc<PreparedDelta> {
+        let base = self.base(host, state).await;
+        let release = &self.release.manifest;
+        let delta = Delta::new(release, base.as_ref(), state);
+        let (Some(base), Some(artifact), true) = (base, self.source.here(), state.patches) else {
+            return Arc::new(PreparedDelta::new(delta, None));
+        };
+        let with_old = |(path, file): (String, PatchedFile)| {
+            let old = host.cx.cache.file(file.old, file.old_size)?;
+            Some((path, (file, old)))
+        };
+        let changed = delta.changed(release, &base, state).into_iter().filter_map(with_old);
+        let (changed, artifact) = (changed.collect(), Arc::clone(artifact));
+        let work = move || artifact.patched(delta, changed);
+        Arc::new(tokio::task::spawn_blocking(work).await.unwrap_or_default())
     }
 
-    /// Returns the live release of a host in `state` and its manifest, if that can be had.
-    async fn base(
-        &self,
-        host: &Conversation<'_>,
-        cache: &dyn ReleaseCache,
-        state: &BaseState,
-    ) -> Option<(ReleaseId, Manifest)> {
+    /// Returns the manifest of the live release of a host in `state`, if that can be had.
+    async fn base(&self, host: &Conversation<'_>, state: &BaseState) -> Option<Manifest> {
         let (id, digest) = state.live?;
         let cell = Arc::clone(lock(&self.manifests).entry(digest).or_default());
-        let known = cell.get_or_try_init(|| manifest(host, cache, id, digest)).await;
-        Some((id, known.ok()?.clone()))
+        let sealed = || async { sealed_manifest(host, id, digest).await.ok_or(()) };
+        cell.get_or_try_init(sealed).await.ok().cloned()
     }
 
     /// Returns the manifest of the live release of a host, also if no file of it may be shared;
@@ -114,30 +91,18 @@ impl DeltaFinder {
     pub async fn live_manifest(
         &self,
         host: &Conversation<'_>,
-        cache: &dyn ReleaseCache,
         state: &BaseState,
     ) -> Option<Manifest> {
-        if let Some((_, manifest)) = self.base(host, cache, state).await {
-            return Some(manifest);
+        match self.base(host, state).await {
+            None => manifest(host, host.state.as_ref()?.live()?, ManifestOf::Release).await,
+            known => known,
         }
-        let id = host.state.as_ref()?.live()?;
-        Manifest::parse(&manifest_text(host, id, ManifestOf::Release).await?).ok()
     }
 
     /// Returns the manifest of what the build brought to the live release, where hooks added more;
     /// `None` if nothing else came to it, or it cannot be had.
     pub async fn live_artifact(host: &Conversation<'_>) -> Option<Manifest> {
-        let id = host.state.as_ref()?.live()?;
-        Manifest::parse(&manifest_text(host, id, ManifestOf::Artifact).await?).ok()
-    }
-
-    /// Returns the patch of a large file, if its old version is kept on this machine and a patch is
-    /// much smaller. Otherwise, and whatever fails, the file travels whole.
-    async fn patch(&self, cache: &dyn ReleaseCache, file: &ChangedFile) -> Option<FilePatch> {
-        let old = cache.file(file.old, file.old_size)?;
-        let (artifact, file) = (Arc::clone(self.source.here()?), file.clone());
-        let work = move || artifact.patch(&file, &old);
-        tokio::task::spawn_blocking(work).await.ok()?.ok()?
+        manifest(host, host.state.as_ref()?.live()?, ManifestOf::Artifact).await
     }
 }
 
@@ -154,54 +119,47 @@ fn may_link(config: &Config, state: &HostState) -> bool {
     config.upload.link && !root_hooks
 }
 
-/// Returns the text of a manifest of release `id` on a host, if it can be had.
+/// Returns a manifest of release `id` on a host, if it can be had.
+pub async fn manifest(host: &Conversation<'_>, id: ReleaseId, of: ManifestOf) -> Option<Manifest> {
+    Manifest::parse(&manifest_text(host, id, of).await?)
+}
+
+/// Returns the sealed manifest of release `id`, from this machine or from the host.
+async fn sealed_manifest(
+    host: &Conversation<'_>,
+    id: ReleaseId,
+    digest: Digest,
+) -> Option<Manifest> {
+    let cache = host.cx.cache;
+    if let Some(text) = cache.manifest(digest) {
+        return Manifest::parse(&text);
+    }
+    let text = manifest_text(host, id, ManifestOf::Release).await?;
+    if Digest::of(text.as_bytes()) != digest {
+        return None;
+    }
+    let manifest = Manifest::parse(&text);
+    cache.keep_manifest(move || Some((digest, text)));
+    manifest
+}
+
+/// Returns the text of a manifest of release `id` on a host, if it can be had. It comes piece by
+/// piece.
 pub async fn manifest_text(
     host: &Conversation<'_>,
     id: ReleaseId,
     of: ManifestOf,
 ) -> Option<String> {
-    unpack(&packed(host, id, of).await.ok()?, LONGEST_MANIFEST).ok()
-}
-
-/// Returns the sealed manifest of release `id`, from this machine or from the host.
-async fn manifest(
-    host: &Conversation<'_>,
-    cache: &dyn ReleaseCache,
-    id: ReleaseId,
-    digest: Digest,
-) -> Result<Manifest, NoManifest> {
-    if let Some(text) = cache.manifest(digest) {
-        return Manifest::parse(&text).map_err(|_| NoManifest);
-    }
-    let text = manifest_text(host, id, ManifestOf::Release).await.ok_or(NoManifest)?;
-    if Digest::of(text.as_bytes()) != digest {
-        return Err(NoManifest);
-    }
-    let manifest = Manifest::parse(&text).map_err(|_| NoManifest);
-    cache.keep_manifest(Box::new(move || Some((digest, text))));
-    manifest
-}
-
-/// Fetches the host's packed text, piece by piece.
-async fn packed(
-    host: &Conversation<'_>,
-    id: ReleaseId,
-    of: ManifestOf,
-) -> Result<Vec<u8>, NoManifest> {
     let mut packed = Vec::new();
     while (packed.len() as u64) < LONGEST_MANIFEST {
-        let order = Order::Manifest { id, of, after: packed.len() };
-        let answer = host.ask(&order).await.map_err(|_| NoManifest)?;
+        let answer = host.ask(&Order::Manifest { id, of, after: packed.len() }).await.ok()?;
         if answer.code != DONE {
-            return Err(NoManifest);
+            return None;
         }
         packed.extend(&answer.bytes);
         if answer.bytes.len() < MANIFEST_PIECE {
-            return Ok(packed);
+            return unpack(&packed, LONGEST_MANIFEST).ok();
         }
     }
-    Err(NoManifest)
+    None
 }
-
-/// A manifest that could not be had, or not read.
-struct NoManifest;

@@ -1,5 +1,4 @@
-//! Hosts that diverged: some heard that a release stays, others did not and reverted it by
-//! themselves.
+//! Hosts that diverged: some heard that a release stays, others did not and reverted it.
 
 use std::collections::BTreeSet;
 

@@ -42,8 +42,7 @@ pub(super) async fn live_keys(host: &Conversation<'_>) -> Option<EnvKeys> {
     keys(host, state, state.live()?).await
 }
 
-/// Returns the values of a release, if they are known. A release of ours without env files has
-/// none.
+/// Returns the values of a release, if they are known. One of ours without env files has none.
 async fn keys(host: &Conversation<'_>, state: &HostState, id: ReleaseId) -> Option<EnvKeys> {
     let origin = state.ledger.history(id)?.origin?;
     if origin.env.is_none() {

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
+/// Something that happened. Its names are those of `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    RunStarted {
-        /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
-        goal: GoalKind,
-        stage: String,
-        /// Names, in the order of the config.
-        hosts: Vec<String>,
-    },
+    /// A run on these hosts begins; they are in the order of the config.
+    RunStarted { goal: GoalKind, stage: String, hosts: Vec<String> },
     /// The artifact is open.
     ArtifactReady {
         /// As the user named it.
@@ -30,56 +28,41 @@ pub enum Event {
     ReleaseNamed { id: ReleaseId },
     /// A phase of the whole fleet begins.
     Phase(Phase),
-    /// A host was reached and looked at, with the lock if the run needs it.
-    Connected {
-        host: String,
-        /// The live release: an id, `nothing yet`, or another tool's directory.
-        live: String,
-    },
+    /// A host was reached and looked at, with the lock if the run needs it. What is `live` is an
+    /// id, `nothing yet`, or another tool's directory.
+    Connected { host: String, live: String },
     /// A host has finished the current phase.
     Ready { host: String },
-    /// A step on one host begins.
-    StepStarted {
-        host: String,
-        /// `upload`, `check`, `link`, `activate`, …
-        step: &'static str,
-    },
-    /// A step ended well.
+    /// A step on one host begins: `upload`, `check`, `link`, `activate`, …
+    StepStarted { host: String, step: &'static str },
+    /// A step ended well; `detail` is `4.2 MB`, `3 links`, or empty.
     StepFinished {
         host: String,
         step: &'static str,
-        /// `4.2 MB`, `3 links`; may be empty.
         detail: String,
+        #[serde(serialize_with = "seconds")]
         took: Duration,
     },
     /// A step failed; `error` is one line.
     StepFailed { host: String, step: &'static str, error: String },
     /// Bytes of the upload that were sent, of an estimated total.
     Progress { host: String, sent: u64, total: u64 },
-    /// Output of a hook or a restart, free of control sequences.
-    Printed {
-        /// The host's name, or `local`.
-        host: String,
-        /// The step or hook it came from.
-        source: String,
-        text: String,
-    },
+    /// Output of the step or hook `source`, free of control sequences; `host` may be `local`.
+    Printed { host: String, source: String, text: String },
     /// An order was sent to a host; `line` names it, without arguments.
     Sent { host: String, line: String },
     /// Something that the user should know though it fails nothing, in one line.
     Warning { host: Option<String>, text: String },
-    /// A host reverts the new release.
-    Reverting {
-        host: String,
-        /// The release that will be live: an id, another tool's directory, or `nothing`.
-        to: String,
-    },
+    /// A host reverts the new release to an id, another tool's directory, or `nothing`.
+    #[serde(rename = "putting-back")]
+    Reverting { host: String, to: String },
     /// The user asked to stop; `again`: for the second time.
     Interrupted { again: bool },
 }
 
 /// A phase of a run: all hosts end it before the next one begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "PhaseFields")]
 pub enum Phase {
     /// Connect, lock, look.
     Look,
@@ -91,6 +74,34 @@ pub enum Phase {
     Commit,
     /// Prune and clean up.
     Tidy,
+}
+
+/// A phase in JSON.
+#[derive(Serialize)]
+struct PhaseFields {
+    phase: &'static str,
+    batch: Option<usize>,
+    of: Option<usize>,
+}
+
+impl From<Phase> for PhaseFields {
+    fn from(phase: Phase) -> Self {
+        let simple = |phase| Self { phase, batch: None, of: None };
+        match phase {
+            Phase::Look => simple("look"),
+            Phase::Prepare => simple("prepare"),
+            Phase::Switch { batch, of } => {
+                Self { phase: "switch", batch: Some(batch), of: Some(of) }
+            }
+            Phase::Commit => simple("commit"),
+            Phase::Tidy => simple("tidy"),
+        }
+    }
+}
+
+/// Writes a duration as seconds, to the millisecond.
+fn seconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((took.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// The receiver of events: a borrowed callback that cannot fail.

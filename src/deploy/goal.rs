@@ -1,5 +1,4 @@
-//! The goal of a run, and the build that a deploy makes live. The command line makes these values,
-//! and plans are made from them.
+//! The goal of a run, and the build that a deploy makes live; plans are made from them.
 
 use chrono::TimeDelta;
 
@@ -18,14 +17,14 @@ use crate::model::service::{Action, Service, ServiceKind, Unit};
 
 /// The goal of a run.
 pub enum Goal {
-    /// Make a build live; `source` has its bytes.
-    Deploy { build: Box<Build>, source: Source },
-    /// Make releases of a build and leave what is live; `source` has its bytes.
-    Stage { build: Box<Build>, source: Source },
+    /// Make a build live.
+    Deploy(Box<Build>),
+    /// Make releases of a build and leave what is live.
+    Stage(Box<Build>),
     /// Make a release live that was staged; `None`: the newest that all hosts have.
     Activate(Option<ReleaseId>),
-    /// Make an earlier release live again.
-    Rollback(RollbackTarget),
+    /// Make an earlier release live again; `None`: the newest that was good on all chosen hosts.
+    Rollback(Option<ReleaseId>),
     /// Delete old releases.
     Prune(PruneRule),
 }
@@ -34,8 +33,8 @@ impl Goal {
     /// Returns its kind.
     pub const fn kind(&self) -> GoalKind {
         match self {
-            Self::Deploy { .. } => GoalKind::Deploy,
-            Self::Stage { .. } => GoalKind::Stage,
+            Self::Deploy(_) => GoalKind::Deploy,
+            Self::Stage(_) => GoalKind::Stage,
             Self::Activate(_) => GoalKind::Activate,
             Self::Rollback(_) => GoalKind::Rollback,
             Self::Prune(_) => GoalKind::Prune,
@@ -50,23 +49,17 @@ impl Goal {
     /// Returns the build that releases are made of, if any are made.
     pub fn build(&self) -> Option<&Build> {
         match self {
-            Self::Deploy { build, .. } | Self::Stage { build, .. } => Some(build),
-            Self::Activate(_) | Self::Rollback(_) | Self::Prune(_) => None,
-        }
-    }
-
-    /// Returns where the bytes of these releases come from, if any are made.
-    pub fn source(&self) -> Option<&Source> {
-        match self {
-            Self::Deploy { source, .. } | Self::Stage { source, .. } => Some(source),
+            Self::Deploy(build) | Self::Stage(build) => Some(build),
             Self::Activate(_) | Self::Rollback(_) | Self::Prune(_) => None,
         }
     }
 }
 
 /// The build that a deploy makes releases of, with its env file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Build {
+    /// The source of its bytes.
+    pub source: Source,
     /// The artifact as the user named it.
     pub name: String,
     /// Everything that the artifact holds.
@@ -84,8 +77,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Returns the part of the artifact that goes into a release: what is at linked paths stays
-    /// out.
+    /// Returns the part of the artifact that goes into a release: not what is at linked paths.
     pub fn release(&self, config: &Config) -> Sealed {
         let linked: Vec<String> = config.links.iter().map(|link| link.path.clone()).collect();
         self.manifest.without(&linked).into()
@@ -135,8 +127,7 @@ impl Build {
         (!files.is_empty()).then(|| Digest::keyed(key, &files.concat()))
     }
 
-    /// Returns the keyed digest of everything else that makes a release: env, links, hooks,
-    /// service.
+    /// Returns the keyed digest of all else that makes a release: env, links, hooks, services.
     pub fn config_digest(&self, config: &Config, host: &Host, key: &[u8]) -> Digest {
         let mut text = format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n",
@@ -169,14 +160,6 @@ pub struct PruneRule {
     pub older_than: Option<TimeDelta>,
 }
 
-/// The release that a rollback goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RollbackTarget {
-    /// The newest earlier one that was live and good on every chosen host.
-    Previous,
-    Named(ReleaseId),
-}
-
 /// Returns a linked path, for people.
 pub fn describe_link(link: &SharedLink) -> String {
     match &link.kind {
@@ -190,7 +173,7 @@ pub fn describe_link(link: &SharedLink) -> String {
 pub fn describe_restart(service: &Service) -> Option<String> {
     match &service.what {
         ServiceKind::Unit(Unit { action: Action::None, .. }) => None,
-        ServiceKind::Unit(unit) => Some(format!("systemctl {} {}", unit.action.verb(), unit.name)),
+        ServiceKind::Unit(unit) => Some(format!("systemctl {} {}", unit.action.word(), unit.name)),
         ServiceKind::Command { restart, .. } => Some(restart.clone()),
     }
 }

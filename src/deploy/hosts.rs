@@ -1,16 +1,11 @@
 //! All hosts of one run.
 
-use std::pin::Pin;
-
 use super::context::RunContext;
 use super::host::HostRun;
 use super::pool::for_hosts;
 
 /// The run ends early. The hosts' results say why.
 pub(super) struct Aborted;
-
-/// The work on one host.
-pub(super) type HostFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 
 /// All hosts of one run, in the order of the config.
 pub(super) struct Hosts<'a> {
@@ -28,42 +23,36 @@ impl<'a> Hosts<'a> {
     }
 
     /// Does `part` on all hosts. Returns the results in their order.
-    pub(super) async fn each<T: Send>(
-        &mut self,
-        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
-    ) -> Vec<T> {
+    pub(super) async fn each<T>(&mut self, part: impl AsyncFn(&mut HostRun<'a>) -> T) -> Vec<T> {
         let all = self.each_that(|_| true, part).await;
         all.into_iter().map(|(_, result)| result).collect()
     }
 
     /// Does `part` on the hosts that are `wanted`. Returns each result with the place of its host.
-    pub(super) async fn each_that<T: Send>(
+    pub(super) async fn each_that<T>(
         &mut self,
         wanted: impl Fn(&HostRun<'a>) -> bool,
-        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
+        part: impl AsyncFn(&mut HostRun<'a>) -> T,
     ) -> Vec<(usize, T)> {
-        let places = (0..self.all.len()).filter(|place| wanted(&self.all[*place]));
-        self.each_at(&places.collect::<Vec<_>>(), part).await
+        self.each_at(|_, host| wanted(host), part).await
     }
 
-    /// Does `part` on the hosts at these places. Returns each result with the place of its host.
-    pub(super) async fn each_at<T: Send>(
+    /// Does the same on the hosts that are `wanted` by their places too.
+    pub(super) async fn each_at<T>(
         &mut self,
-        places: &[usize],
-        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
+        wanted: impl Fn(usize, &HostRun<'a>) -> bool,
+        part: impl AsyncFn(&mut HostRun<'a>) -> T,
     ) -> Vec<(usize, T)> {
-        let hosts = self.all.iter_mut().enumerate().filter(|(place, _)| places.contains(place));
-        let numbered = |(place, host)| {
-            let part = part(host);
-            async move { (place, part.await) }
-        };
-        let parts: Vec<_> = hosts.map(numbered).collect();
+        let hosts = self.all.iter_mut().enumerate();
+        let hosts = hosts.filter(|(place, host)| wanted(*place, host));
+        let part = &part;
+        let parts = hosts.map(|(place, host)| async move { (place, part(host).await) });
         for_hosts(self.cx.config.parallel, parts).await
     }
 
     /// Releases the locks and ends all conversations.
     pub(super) async fn close(&mut self) {
-        self.each(|host| Box::pin(host.talk.close())).await;
+        self.each(async |host| host.talk.close().await).await;
     }
 
     /// Fails if the user asked to stop.

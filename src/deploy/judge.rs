@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::conversation::Conversation;
-use super::event::Event;
 use super::health::{self, Part, ProofError, ProofRule, prove, stayed_up};
 use super::outcome::Failure;
 use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
-use crate::model::service::{Proof, Service, ServiceProof, UnitKind};
+use crate::model::service::{Proof, Service, ServiceProof, UnitKind, weakest_proof};
 use crate::remote::answer::Judgement;
-use crate::remote::order::ServiceName;
+use crate::remote::order::{DONE, Order, ServiceName};
 
 /// The interval at which units are looked at during health checks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -93,11 +92,8 @@ impl Conversation<'_> {
         plan: &ActivationPlan,
         part: Part<'_>,
     ) -> Result<(Judged, String), NotWell> {
-        let judged = tokio::select! {
-            verdict = self.evaluate(plan, part) => verdict?,
-            () = self.cx.cancel.wait(1) => return Err(Failure::stopped().into()),
-        };
-        let detail = match judged.proofs.iter().filter_map(|service| service.proof).min() {
+        let judged = self.or_cancelled(self.evaluate(plan, part)).await??;
+        let detail = match weakest_proof(&judged.proofs) {
             Some(Proof::Seen) => "seen running",
             Some(Proof::Inferred) => "running, according to systemd",
             Some(Proof::Reloaded) => "reloaded",
@@ -136,7 +132,8 @@ impl Conversation<'_> {
             down = self.wait_until_down(plan.id, &first, part) => return Err(down),
         }
         sleep_until(soaked).await;
-        let judged = self.look_again(plan.id, &first, part).await?;
+        let found = self.still_up(plan.id, &first, part).await?;
+        let judged = self.proved(found, part)?;
         self.warn_of_unit_files(&judged.found);
         Ok(judged)
     }
@@ -158,7 +155,7 @@ impl Conversation<'_> {
                  `systemctl daemon-reload` and a restart apply the new one",
                 unit.name
             );
-            self.cx.events.emit(Event::Warning { host: Some(self.host.name.clone()), text });
+            self.warn(text);
         }
     }
 
@@ -221,16 +218,6 @@ impl Conversation<'_> {
         Ok(now)
     }
 
-    async fn look_again(
-        &self,
-        id: ReleaseId,
-        first: &[Judgement],
-        part: Part<'_>,
-    ) -> Result<Judged, NotWell> {
-        let found = self.still_up(id, first, part).await?;
-        self.proved(found, part)
-    }
-
     fn proved(&self, found: Vec<Judgement>, part: Part<'_>) -> Result<Judged, NotWell> {
         let (proofs, doubts) = self.proofs(&found, part);
         match doubts.into_iter().next() {
@@ -264,12 +251,19 @@ impl Conversation<'_> {
     /// user who asked to stop does not wait for that.
     pub(super) async fn unhealthy_again(&self, plan: &ActivationPlan) -> Option<String> {
         let back = plan.after_revert()?;
-        let passed = tokio::select! {
-            passed = health::pass(self, &back, Part::All) => passed,
-            () = self.cx.cancel.wait(1) => return None,
-        };
-        let failure = passed.err()?;
+        let passed = self.cx.cancel.unless_asked(health::pass(self, &back, Part::All)).await;
+        let failure = passed?.err()?;
         Some(format!("it does not pass the checks either: {}", failure.one_line()))
+    }
+
+    /// Returns why a release must not stay, with what the failed service, or each, printed last.
+    pub(super) async fn with_journal(&self, NotWell { failure, service }: NotWell) -> Failure {
+        let several = service.is_none() && self.services().len() > 1;
+        let lines = if several { 10 } else { 40 };
+        match self.ask(&Order::Journal { lines, service }).await {
+            Ok(answer) if answer.code == DONE => failure.because(answer.text),
+            _ => failure,
+        }
     }
 
     /// Looks again at what was `judged` well. Fails if it is not well any more. A recent judgement
@@ -282,7 +276,8 @@ impl Conversation<'_> {
         if !self.has_units() || judged.at.elapsed() < RECENT {
             return Ok(());
         }
-        self.look_again(plan.id, &judged.found, Part::All).await.map(|_| ())
+        let found = self.still_up(plan.id, &judged.found, Part::All).await?;
+        self.proved(found, Part::All).map(|_| ())
     }
 }
 

@@ -65,18 +65,13 @@ async fn run(
 ) -> Result<(), Failure> {
     let what = format!("the {name} hook `{}` failed", hook.run);
     let all = run_vars(cx.config, cx.run, cx.config.hosts.iter());
-    let all = all.into_iter().chain(vars.iter().cloned());
-    let pairs = all.filter_map(|var| {
-        var.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-    });
+    let pairs = all.iter().chain(vars).filter_map(|var| var.split_once('='));
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&hook.run).current_dir(&cx.config.base).envs(pairs);
-    let ended = tokio::select! {
-        ended = timeout(hook.limit, output(command, input)) => ended,
-        () = cx.cancel.wait(1) => return Err(Failure::stopped()),
-    };
+    let ended = cx.cancel.unless_asked(timeout(hook.limit, output(command, input))).await;
     let seconds = hook.limit.as_secs();
     let output = ended
+        .ok_or_else(Failure::stopped)?
         .map_err(|_| Failure::new(what.clone()).because(format!("it ran longer than {seconds}s")))?
         .map_err(|error| Failure::of(what.clone(), &error))?;
     let text = [output.stdout, output.stderr].concat();

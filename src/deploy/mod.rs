@@ -1,8 +1,5 @@
-//! Floor 2: what to do, in which order. From the ground up, each module uses only those before it,
-//! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `source`, `goal`,
-//! `retention`, `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`,
-//! `stream`, `health`, `judge`, `verify`, `pin`, `delta`, `env_diff`, `payload`, `promote`, `host`,
-//! `prepare`, `hosts`, `locks`, `rollout`, `fleet`, `check`, `setup`.
+//! Floor 2: what to do, in which order. Each module uses only those before it in the list that
+//! `tests/it/tidy.rs` holds.
 
 pub mod cancel;
 pub mod check;

@@ -1,17 +1,19 @@
 //! The outcome of a run as a value, from which the exit code and the summary are made.
 
+use std::collections::BTreeSet;
 use std::iter::successors;
+
+use serde::{Serialize, Serializer};
 
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
-use crate::model::service::{Proof, ServiceProof};
+use crate::model::service::{Proof, ServiceProof, weakest_proof};
 use crate::remote::error::AgentError;
 use crate::remote::session::SessionError;
 
 /// The outcome of a run, host by host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// `deploy`, `stage`, `activate`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
     pub goal: GoalKind,
     pub stage: String,
     /// The release that the run was about.
@@ -24,63 +26,49 @@ pub struct Report {
     pub interrupted: bool,
     /// A failure outside any host, such as that of a local hook.
     pub failure: Option<Failure>,
-    /// Whether the hosts diverged: contact was lost while the release was committed, and some hosts
-    /// kept it while others reverted it.
+    /// Whether the hosts diverged: contact was lost in the commit, and some reverted the release.
     pub split: bool,
 }
 
-/// The outcome of a run on one host.
-#[derive(Debug, Clone, PartialEq)]
+/// The outcome of a run on one host. Its names are those of `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
 pub enum HostResult {
     /// All was done as asked.
     Done(Done),
     /// There was nothing to do.
     Unchanged { live: Option<ReleaseId> },
-    /// The live release was never touched.
-    Untouched {
-        /// The live release, as far as we know.
-        live: Option<String>,
-        /// `None`: because another host failed, or the user stopped the run.
-        failure: Option<Failure>,
-    },
+    /// What is `live`, as far as we know, was never touched; without a failure, because another
+    /// host failed, or the user stopped the run.
+    Untouched { live: Option<String>, failure: Option<Failure> },
     /// It could not be reached, and the run went on without it.
     Skipped { failure: Failure },
-    /// The new release was live and was reverted; what ran before runs again.
-    Reverted {
-        /// The release that is live again: an id, another tool's directory, or nothing.
-        live: String,
-        /// The failure that led to the revert.
-        failure: Failure,
-        /// The part that the revert did not restore, or did not see restored.
-        but: Option<String>,
-    },
-    /// Somebody else holds the lock.
-    Locked {
-        /// Who, in the words of the owner's record.
-        holder: String,
-    },
-    /// The new release was live and could not be reverted: a person must look.
-    Stuck {
-        /// The failure that led to the revert.
-        cause: Failure,
-        /// The failure of the revert.
-        undo: Failure,
-    },
+    /// The new release was live and was reverted after the failure. What ran before is `live`
+    /// again: an id, another tool's directory, or nothing. `but` is the part that the revert did
+    /// not restore, or did not see restored.
+    #[serde(rename = "put-back")]
+    Reverted { live: String, failure: Failure, but: Option<String> },
+    /// Somebody else holds the lock; who, in the words of the owner's record.
+    Locked { holder: String },
+    /// The new release was live and, after `cause`, could not be reverted: a person must look.
+    Stuck { cause: Failure, undo: Failure },
     /// Contact was lost, and nobody knows what is live.
     Unknown { failure: Failure },
 }
 
 /// The work that was done on a host.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Done {
     pub live: Option<ReleaseId>,
     /// The release that was live before, for people.
     pub before: Option<String>,
     /// The proof that each service runs the release.
+    #[serde(flatten, serialize_with = "proofs")]
     pub services: Vec<ServiceProof>,
     /// Names of releases that were pruned.
     pub pruned: Vec<String>,
     /// The reason why a prune found nothing to delete.
+    #[serde(skip)]
     pub kept: Option<String>,
     /// Bytes that were sent.
     pub sent: u64,
@@ -101,15 +89,25 @@ pub struct Done {
 impl Done {
     /// Returns the weakest proof of all services; `None`: there was nothing to prove.
     pub fn proof(&self) -> Option<Proof> {
-        self.services.iter().filter_map(|service| service.proof).min()
+        weakest_proof(&self.services)
     }
+}
+
+/// Writes the weakest proof, and that of each service.
+fn proofs<S: Serializer>(services: &[ServiceProof], to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Proofs<'a> {
+        proof: Option<Proof>,
+        services: &'a [ServiceProof],
+    }
+    Proofs { proof: weakest_proof(services), services }.serialize(to)
 }
 
 /// A cause that quotes an answer begins with this; only a few of its lines are shown.
 pub const SAID: &str = "it said: ";
 
 /// Something that failed, ready to be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The thing that could not be done, in lower case, without the host's name.
     pub what: String,
@@ -144,11 +142,17 @@ impl Report {
     /// Returns the report with the stage in every command of a hint.
     #[must_use]
     pub fn naming_stage(mut self) -> Self {
-        let of_hosts = self.hosts.iter_mut().flat_map(|(_, result)| result.failures_mut());
-        for failure in of_hosts.chain(&mut self.failure) {
-            failure.hint = failure.hint.as_deref().map(|hint| naming_stage(hint, &self.stage));
+        let stage = self.stage.clone();
+        for failure in self.failures_mut() {
+            failure.hint = failure.hint.as_deref().map(|hint| naming_stage(hint, &stage));
         }
         self
+    }
+
+    /// Returns all failures, of hosts and of the run.
+    pub fn failures_mut(&mut self) -> impl Iterator<Item = &mut Failure> {
+        let of_hosts = self.hosts.iter_mut().flat_map(|(_, result)| result.failures_mut());
+        of_hosts.chain(&mut self.failure)
     }
 
     /// Returns the outcome.
@@ -221,16 +225,13 @@ impl Failure {
 
     /// Returns the failure of `what` with `error` and its sources as causes.
     pub fn of(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        let errors = successors(Some(error), |error| error.source());
-        errors.fold(Self::new(what), |failure, error| failure.because(error.to_string()))
+        Self::from_error(error).titled(what.into())
     }
 
     /// Returns `error` as a failure, with its sources as causes.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
-        match error.source() {
-            Some(source) => Self::of(error.to_string(), source),
-            None => Self::new(error.to_string()),
-        }
+        let causes = successors(error.source(), |error| error.source());
+        causes.fold(Self::new(error.to_string()), |failure, one| failure.because(one.to_string()))
     }
 
     /// Adds a cause, unless it is empty.
@@ -245,8 +246,8 @@ impl Failure {
 
     /// Sets the hint, if there is a new one.
     #[must_use]
-    pub fn hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.or(self.hint);
+    pub fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into().or(self.hint);
         self
     }
 
@@ -320,11 +321,7 @@ impl From<AgentError> for Failure {
 
 /// Returns each different line once: a restart that fails is tried again, and says the same.
 pub(super) fn once(said: &str) -> String {
-    let mut lines: Vec<&str> = Vec::new();
-    for line in said.lines().filter(|line| !line.trim().is_empty()) {
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-    lines.join("\n")
+    let mut seen = BTreeSet::new();
+    let lines = said.lines().filter(|line| !line.trim().is_empty() && seen.insert(*line));
+    lines.collect::<Vec<_>>().join("\n")
 }

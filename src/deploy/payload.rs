@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
 use super::outcome::Failure;
 use super::source::Source;
-use crate::artifact::{Artifact, ArtifactError, PackOptions, Packed, PreparedDelta, pack_tail};
-use crate::cache::ReleaseCache;
+use crate::artifact::{Artifact, ArtifactError, Packed, PreparedDelta, pack_tail};
+use crate::cache::LocalCache;
 use crate::config::env::EnvFile;
 use crate::config::{EnvSpec, Upload};
 use crate::model::codec::Codec;
@@ -24,7 +23,7 @@ use crate::model::mutex::lock;
 use crate::remote::answer::sealed;
 use crate::remote::session::BESIDE;
 use crate::remote::throttle::Throttle;
-use crate::remote::upload::{Chunk, Chunks, permits};
+use crate::remote::upload::{CONNECTIONS_IN_ALL, Chunks, FileRange};
 
 /// Largest upload between the orders.
 const INLINE: u64 = 1 << 20;
@@ -38,26 +37,21 @@ const SURELY: u64 = 4;
 /// Uploads to the hosts of one run.
 pub struct Payload {
     source: Source,
-    packs: Arc<PackSource>,
+    release: Arc<Sealed>,
+    /// The directory into which hosts unpack it, relative to `deploy_to`.
+    prefix: Arc<str>,
+    env: Vec<EnvFile>,
+    /// Largest upload that goes between the orders. A larger one has a channel of its own, which
+    /// costs two round trips and the script once more, and takes turns.
+    inline_limit: u64,
     /// Keeps all uploads together below a rate.
     pub throttle: Option<Throttle>,
     /// Allows as many uploads at once as `[upload] parallel` says.
     pub turns: Semaphore,
     /// Allows further connections of uploads.
     pub permits: Semaphore,
-    streams: Mutex<BTreeMap<StreamKey, watch::Receiver<Progress>>>,
+    streams: Mutex<BTreeMap<StreamKey, watch::Receiver<Packed>>>,
     learnt: Mutex<BTreeSet<String>>,
-}
-
-/// The content that streams are packed from, but for the artifact.
-struct PackSource {
-    release: Arc<Sealed>,
-    /// The directory into which hosts unpack them, relative to `deploy_to`.
-    prefix: String,
-    env: Vec<EnvFile>,
-    /// Largest upload that goes between the orders. A larger one has a channel of its own, which
-    /// costs two round trips and the script once more, and takes turns.
-    inline_limit: u64,
 }
 
 /// Hosts with the same key are sent the same stream.
@@ -68,28 +62,27 @@ struct StreamKey {
     delta: Option<Digest>,
 }
 
-/// The way in which one host gets its upload.
-pub enum Transfer {
-    /// Between the orders.
-    Inline { codec: Codec, bytes: Vec<Bytes> },
-    /// Over channels of its own, while it is packed.
-    Stream(UploadStream),
-}
-
-/// An upload that is sent while it is packed.
+/// The upload to one host. It is sent while it is packed.
 pub struct UploadStream {
     pub codec: Codec,
     /// Whether there are files in it that the host reads back while they arrive.
     pub large: bool,
-    packing: watch::Receiver<Progress>,
-    tail: Bytes,
+    packing: watch::Receiver<Packed>,
+    /// The end of it, which is for this host alone.
+    pub tail: Bytes,
 }
 
 impl UploadStream {
+    /// Returns all of its bytes if it goes between the orders; `None`: over channels of its own.
+    pub fn inline(&self) -> Option<Vec<Bytes>> {
+        let mut bytes = self.packing.borrow().inline.clone()?;
+        bytes.push(self.tail.clone());
+        Some(bytes)
+    }
+
     /// Returns its estimated size in bytes; exact once packing is done.
     pub fn likely(&self) -> u64 {
-        let packed = self.packing.borrow().packed.as_ref().map_or(0, |packed| packed.likely);
-        packed + self.tail.len() as u64
+        self.packing.borrow().likely + self.tail.len() as u64
     }
 
     /// Returns why it could not be packed, if packing failed.
@@ -97,50 +90,26 @@ impl UploadStream {
         self.packing.borrow().end.clone()?.err()
     }
 
-    /// Returns its chunks, each as soon as it is packed.
+    /// Returns its chunks but for the tail, each as soon as it is packed.
     pub fn chunks(&self) -> Chunks {
-        let tail = Chunk::Bytes(self.tail.clone());
-        let next = async |(mut packing, place): (watch::Receiver<Progress>, usize)| {
+        let next = async |(mut packing, place): (watch::Receiver<Packed>, usize)| {
             let chunk = {
-                let there = |now: &Progress| now.end.is_some() || now.chunks().len() > place;
+                let there = |now: &Packed| now.end.is_some() || now.chunks.len() > place;
                 let now = packing.wait_for(there).await;
-                now.map_err(io::Error::other).and_then(|now| now.chunk(place))
+                now.map_err(io::Error::other).and_then(|now| chunk(&now, place))
             };
             chunk.transpose().map(|chunk| (chunk, (packing, place + 1)))
         };
-        let packed = stream::unfold((self.packing.clone(), 0), next);
-        Box::pin(packed.chain(stream::once(async { Ok(tail) })))
+        Box::pin(stream::unfold((self.packing.clone(), 0), next))
     }
 }
 
-/// A stream that is being packed for all hosts that take it.
-#[derive(Default)]
-struct Progress {
-    packed: Option<Packed>,
-    /// All bytes of an inline upload, in memory once for all hosts.
-    inline: Option<Vec<Bytes>>,
-    end: Option<Result<(), Arc<ArtifactError>>>,
-}
-
-impl Progress {
-    fn chunks(&self) -> &[Chunk] {
-        self.packed.as_ref().map_or(&[], |packed| &packed.chunks)
-    }
-
-    /// Takes over the chunks that were added since.
-    fn update(&mut self, packed: &Packed) {
-        let mut chunks = self.packed.take().map_or_else(Vec::new, |packed| packed.chunks);
-        chunks.extend_from_slice(&packed.chunks[chunks.len()..]);
-        self.packed = Some(Packed { chunks, ..*packed });
-    }
-
-    /// Returns the chunk at `place`, or nothing after the last one.
-    fn chunk(&self, place: usize) -> io::Result<Option<Chunk>> {
-        match (self.chunks().get(place), &self.end) {
-            (Some(chunk), _) => Ok(Some(chunk.clone())),
-            (None, Some(Err(error))) => Err(io::Error::other(Arc::clone(error))),
-            (None, _) => Ok(None),
-        }
+/// Returns the chunk at `place`, or nothing after the last one.
+fn chunk(packed: &Packed, place: usize) -> io::Result<Option<FileRange>> {
+    match (packed.chunks.get(place), &packed.end) {
+        (Some(chunk), _) => Ok(Some(chunk.clone())),
+        (None, Some(Err(error))) => Err(io::Error::other(Arc::clone(error))),
+        (None, _) => Ok(None),
     }
 }
 
@@ -156,13 +125,15 @@ impl Payload {
     ) -> Self {
         let turns = upload.parallel.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         let limited = upload.limit.is_some() || upload.parallel.is_some();
-        let inline_limit = if limited { INLINE_IF_LIMITED } else { INLINE };
         Self {
             source,
-            packs: Arc::new(PackSource { release, prefix, env, inline_limit }),
+            release,
+            prefix: prefix.into(),
+            env,
+            inline_limit: if limited { INLINE_IF_LIMITED } else { INLINE },
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
-            permits: permits(),
+            permits: Semaphore::new(CONNECTIONS_IN_ALL),
             streams: Mutex::default(),
             learnt: Mutex::default(),
         }
@@ -170,41 +141,34 @@ impl Payload {
 
     /// Returns an artifact with all that a host is sent that lacks what `prepared` says.
     pub async fn artifact(&self, prepared: &PreparedDelta) -> Result<Arc<Artifact>, Failure> {
-        self.source.artifact(&self.packs.release.manifest, &prepared.delta).await
+        self.source.artifact(&self.release.manifest, &prepared.delta).await
     }
 
     /// Returns the upload from `artifact` for a host with these facts, at this distance, that lacks
     /// what `prepared` says, with the env files `env`. Waits until enough is packed to know whether
     /// it goes between the orders.
-    pub async fn transfer(
+    pub async fn upload(
         &self,
         artifact: &Arc<Artifact>,
         facts: &Facts,
         distance: Duration,
         prepared: &Arc<PreparedDelta>,
         env: &[&EnvSpec],
-    ) -> Result<Transfer, Arc<ArtifactError>> {
+    ) -> Result<UploadStream, Arc<ArtifactError>> {
         let quick = distance <= BESIDE && self.throttle.is_none();
-        let key = StreamKey { codec: codec_for(facts), quick, delta: prepared.delta.key() };
+        let key = StreamKey { codec: codec_for(facts), quick, delta: prepared.key };
         let mut packing = self.packing(artifact, key, prepared);
-        let most = self.packs.inline_limit;
-        let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
+        let most = self.inline_limit;
         let decided =
-            |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
+            |now: &Packed| now.end.is_some() || now.len > most || now.likely > SURELY * most;
         let now = packing.wait_for(decided).await.map_err(|_| ArtifactError::Stopped)?;
         if let Some(Err(error)) = &now.end {
             return Err(Arc::clone(error));
         }
-        let packed = now.packed.as_ref();
-        let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
-        let inline = now.inline.clone();
+        let (codec, large) = (now.codec, now.large);
         drop(now);
-        let tail = self.packs.tail(env, codec).map_err(Arc::new)?;
-        if let Some(mut bytes) = inline {
-            bytes.push(tail);
-            return Ok(Transfer::Inline { codec, bytes });
-        }
-        Ok(Transfer::Stream(UploadStream { codec, large, packing, tail }))
+        let tail = self.tail(env, codec).map_err(Arc::new)?;
+        Ok(UploadStream { codec, large, packing, tail })
     }
 
     /// Begins to pack, if `key` is new. Returns how far that is.
@@ -213,55 +177,25 @@ impl Payload {
         artifact: &Arc<Artifact>,
         key: StreamKey,
         prepared: &Arc<PreparedDelta>,
-    ) -> watch::Receiver<Progress> {
-        let mut streams = lock(&self.streams);
+    ) -> watch::Receiver<Packed> {
         let begin = || {
-            let (sender, packing) = watch::channel(Progress::default());
-            let (packs, prepared) = (Arc::clone(&self.packs), Arc::clone(prepared));
-            let artifact = Arc::clone(artifact);
+            let (to, packing) = Packed::channel(key.codec);
+            let (release, prefix) = (Arc::clone(&self.release), Arc::clone(&self.prefix));
+            let (artifact, prepared) = (Arc::clone(artifact), Arc::clone(prepared));
+            let most = self.inline_limit;
+            let quick_from = if key.quick { most + 1 } else { u64::MAX };
             tokio::task::spawn_blocking(move || {
-                let end = packs.pack(&artifact, key, &prepared, &sender).map_err(Arc::new);
-                sender.send_modify(|packing| packing.end = Some(end));
+                let packed =
+                    artifact.pack(&release, &prefix, key.codec, quick_from, &prepared, &to);
+                let inline = packed.and_then(|()| in_memory(&to.borrow(), most)).map_err(Arc::new);
+                to.send_modify(|packed| match inline {
+                    Ok(inline) => (packed.inline, packed.end) = (inline, Some(Ok(()))),
+                    Err(error) => packed.end = Some(Err(error)),
+                });
             });
             packing
         };
-        streams.entry(key).or_insert_with(begin).clone()
-    }
-
-    /// Keeps the manifest that a host has sealed, from its `response`: the next deploy builds on
-    /// it.
-    pub fn learn(&self, response: &str, cache: &dyn ReleaseCache) {
-        let mut learnt = lock(&self.learnt);
-        if learnt.insert(response.to_owned()) {
-            let (response, release) = (response.to_owned(), Arc::clone(&self.packs.release));
-            cache.keep_manifest(Box::new(move || sealed(&response, &release.manifest)));
-        }
-    }
-}
-
-impl PackSource {
-    fn pack(
-        &self,
-        artifact: &Artifact,
-        key: StreamKey,
-        prepared: &PreparedDelta,
-        to: &watch::Sender<Progress>,
-    ) -> Result<(), ArtifactError> {
-        let quick_from = if key.quick { self.inline_limit + 1 } else { u64::MAX };
-        let options = PackOptions { codec: key.codec, quick_from };
-        let told = &mut |packed: &Packed| {
-            to.send_modify(|progress| progress.update(packed));
-            !to.is_closed()
-        };
-        let (release, prefix) = (&self.release, &self.prefix);
-        let packed = artifact.pack(release, prefix, options, prepared, told)?;
-        let is_inline = packed.len <= self.inline_limit;
-        let inline = if is_inline { Some(in_memory(&packed.chunks)?) } else { None };
-        to.send_modify(|progress| {
-            progress.update(&packed);
-            progress.inline = inline;
-        });
-        Ok(())
+        lock(&self.streams).entry(key).or_insert_with(begin).clone()
     }
 
     /// Returns the end of the stream for a host with these env files. Secrets travel in a chunk of
@@ -275,28 +209,30 @@ impl PackSource {
         }
         pack_tail(&self.prefix, &files, codec).map(Bytes::from)
     }
+
+    /// Keeps the manifest that a host has sealed, from its `response`: the next deploy builds on
+    /// it.
+    pub fn learn(&self, response: &str, cache: &LocalCache) {
+        let mut learnt = lock(&self.learnt);
+        if learnt.insert(response.to_owned()) {
+            let (response, release) = (response.to_owned(), Arc::clone(&self.release));
+            cache.keep_manifest(move || sealed(&response, &release.manifest));
+        }
+    }
 }
 
-fn in_memory(chunks: &[Chunk]) -> Result<Vec<Bytes>, ArtifactError> {
-    let read = |chunk: &Chunk| match chunk {
-        Chunk::Bytes(bytes) => Ok(bytes.clone()),
-        Chunk::File { file, at, len } => {
-            let mut bytes = vec![0; usize::try_from(*len).unwrap_or(usize::MAX)];
-            let read = file.read_exact_at(&mut bytes, *at);
-            read.map(|()| bytes.into()).map_err(|source| ArtifactError::Scratch { source })
-        }
-    };
-    chunks.iter().map(read).collect()
+/// Returns the bytes of all chunks, if they are at most `most`.
+fn in_memory(packed: &Packed, most: u64) -> Result<Option<Vec<Bytes>>, ArtifactError> {
+    if packed.len > most {
+        return Ok(None);
+    }
+    let read = packed.chunks.iter().map(|chunk| chunk.read(0..chunk.len).map(Bytes::from));
+    let read: io::Result<_> = read.collect();
+    read.map(Some).map_err(|source| ArtifactError::Scratch { source })
 }
 
 /// Returns how uploads to a host with these facts are compressed.
 pub(super) fn codec_for(facts: &Facts) -> Codec {
-    let has = |tool: &str| facts.tools.contains(tool);
-    if has("zstd") {
-        Codec::Zstd
-    } else if has("gzip") {
-        Codec::Gzip
-    } else {
-        Codec::Plain
-    }
+    let packers = [Codec::Zstd, Codec::Gzip];
+    packers.into_iter().find(|codec| facts.tools.contains(codec.word())).unwrap_or(Codec::Plain)
 }

@@ -32,8 +32,8 @@ pub fn pin(
 /// Returns the order that blocks deploys to `stage`, with an optional reason for people.
 pub fn deploy_lock(run: &Run, stage: &str, reason: Option<&str>) -> Order {
     // A record is one line.
-    let words = reason.unwrap_or_default().split(char::is_whitespace);
-    let reason = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let words = reason.unwrap_or_default().split_whitespace();
+    let reason = words.collect::<Vec<_>>().join(" ");
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
     Order::SetDeployLock {
         record: format!("{} on {}{reason}", run.who, run.from),

@@ -10,7 +10,7 @@ use super::event::Event;
 use super::host::HostRun;
 use super::order_text::{detail, step_name};
 use super::outcome::Failure;
-use super::payload::{Payload, Transfer, UploadStream};
+use super::payload::{Payload, UploadStream};
 use super::plan::MakeRelease;
 use crate::artifact::{ArtifactError, PreparedDelta};
 use crate::model::id::ReleaseId;
@@ -80,7 +80,7 @@ impl HostRun<'_> {
     fn warn_of_whole(&self, failure: &Failure) {
         let why = failure.one_line();
         let text = format!("cannot reuse files already on the host; sending everything: {why}");
-        self.talk.cx.events.emit(Event::Warning { host: Some(self.talk.name()), text });
+        self.talk.warn(text);
     }
 
     /// Sends the upload and all orders of `make`, as far as possible without waiting for answers.
@@ -108,12 +108,11 @@ impl HostRun<'_> {
         let distance = self.talk.agent.as_ref().map(Agent::distance).unwrap_or_default();
         let artifact = self.talk.or_cancelled(payload.artifact(prepared)).await??;
         let env: Vec<_> = self.talk.cx.config.env_on(self.talk.host).collect();
-        let transfer = payload.transfer(&artifact, &facts, distance, prepared, &env).await;
-        let (codec, bytes) = match transfer.map_err(|error| unpacked(id, &error))? {
-            Transfer::Stream(upload) => {
-                return self.stream(payload, id, upload).await.map(|()| Vec::new());
-            }
-            Transfer::Inline { codec, bytes } => (codec, bytes),
+        let upload = payload.upload(&artifact, &facts, distance, prepared, &env).await;
+        let upload = upload.map_err(|error| unpacked(id, &error))?;
+        let codec = upload.codec;
+        let Some(bytes) = upload.inline() else {
+            return self.stream(payload, id, upload).await.map(|()| Vec::new());
         };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
@@ -137,7 +136,7 @@ impl HostRun<'_> {
             let total = upload.likely().max(sent);
             events.emit(Event::Progress { host: host.clone(), sent, total });
         };
-        let notice = |text| events.emit(Event::Warning { host: Some(host.clone()), text });
+        let notice = |text| self.talk.warn(text);
         let sending = async {
             let _turn = payload.turns.acquire().await;
             let Some(agent) = &self.talk.agent else { return Err(AgentError::gone()) };
@@ -149,7 +148,8 @@ impl HostRun<'_> {
             };
             let large = upload.large.then_some(id);
             let (chunks, likely) = (upload.chunks(), upload.likely());
-            agent.receive(upload.codec, large, chunks, likely, &options).await
+            let tail = upload.tail.clone();
+            agent.receive(upload.codec, large, chunks, tail, likely, &options).await
         };
         let work = async {
             let sent = self.talk.or_cancelled(sending).await?;
@@ -159,7 +159,7 @@ impl HostRun<'_> {
             })?;
             Ok::<_, PrepareError>(((), size(upload.likely())))
         };
-        let ended = self.talk.step("upload", work).await;
+        let ended = self.talk.step_that_took("upload", work, |()| None).await;
         self.done.sent += left.load(Ordering::Relaxed);
         ended
     }
@@ -194,8 +194,8 @@ impl HostRun<'_> {
 
     /// Warns of what systemd passes over in unit files.
     fn warn_of_unit_files(&self, said: &str) {
-        for text in said.lines().map(|line| format!("systemd says of a unit file: {line}")) {
-            self.talk.cx.events.emit(Event::Warning { host: Some(self.talk.name()), text });
+        for line in said.lines() {
+            self.talk.warn(format!("systemd says of a unit file: {line}"));
         }
     }
 

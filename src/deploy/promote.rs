@@ -6,13 +6,14 @@ use futures::future::BoxFuture;
 
 use super::context::{Connect, RunContext};
 use super::conversation::Conversation;
-use super::delta::manifest_text;
+use super::delta::manifest;
+use super::goal::Build;
 use super::outcome::Failure;
 use super::payload::codec_for;
 use super::query::of_each;
-use super::source::{Source, StoredRelease};
-use super::verify::{env_files, nothing_live};
-use crate::artifact::{Artifact, Received};
+use super::source::Source;
+use super::verify::{compare, env_files, nothing_live};
+use crate::artifact::Artifact;
 use crate::config::{Config, Host};
 use crate::model::codec::Codec;
 use crate::model::digest::Digest;
@@ -22,15 +23,15 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, ReleaseStatus};
 use crate::model::manifest::{Manifest, Node, is_below};
-use crate::remote::answer::compared;
 use crate::remote::conversation::Scan;
 use crate::remote::download;
-use crate::remote::order::{DONE, ManifestOf, Order};
+use crate::remote::order::ManifestOf;
 
 /// Paths that a failure names at most.
 const MOST_NAMES: usize = 10;
 
 /// The live release of a stage, which all of its hosts run.
+#[derive(Clone)]
 pub struct LiveRelease {
     pub id: ReleaseId,
     /// Its name for people.
@@ -39,10 +40,8 @@ pub struct LiveRelease {
     pub manifest: Manifest,
     /// The digest of that artifact.
     pub digest: Digest,
-    /// The source revision, if it is known.
     pub revision: Option<String>,
-    /// Paths that the stage links, if the artifact has something there: it did not go into the
-    /// release.
+    /// Paths that the stage links and the artifact has: these did not go into the release.
     pub left_out: Vec<String>,
     host: Host,
     place: String,
@@ -63,19 +62,19 @@ struct Seen {
 pub async fn live_release(cx: RunContext<'_>, whole: bool) -> Result<LiveRelease, Failure> {
     let stage = &cx.config.stage;
     let found = of_each(cx, Scan::No, async |host| seen(host, cx.config, whole).await).await;
-    let mut all = Vec::new();
-    for (host, seen) in found {
-        let named = |failure: Failure| Failure {
-            what: format!("{host} of {stage}: {}", failure.what),
-            ..failure
-        };
-        all.push((host.clone(), seen.map_err(named)?));
-    }
+    let named = |(host, seen): (String, Result<Seen, Failure>)| match seen {
+        Ok(seen) => Ok((host, seen)),
+        Err(failure) => {
+            let what = format!("{host} of {stage}: {}", failure.what);
+            Err(Failure { what, ..failure })
+        }
+    };
+    let all = found.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
     if all.windows(2).any(|pair| pair[0].1.id != pair[1].1.id) {
         let line = |(host, seen): &(String, Seen)| format!("{host} runs {}", seen.id);
         let failure = Failure::new(format!("the hosts of {stage} run different releases"));
         let failure = all.iter().map(line).fold(failure, Failure::because);
-        return Err(failure.hint(Some(format!("`shipit status {stage}` says why"))));
+        return Err(failure.hint(format!("`shipit status {stage}` says why")));
     }
     let first = all.into_iter().next().zip(cx.config.hosts.first());
     let ((_, seen), host) = first.ok_or_else(|| Failure::new(format!("{stage} has no hosts")))?;
@@ -87,7 +86,7 @@ fn of_first(config: &Config, host: &Host, seen: Seen) -> Result<LiveRelease, Fai
     let unknown = || {
         Failure::new(format!("the artifact of {id} on {} is not known any more", config.stage))
             .because("links or hooks came to it, and no list of what it was made of was kept")
-            .hint(Some(format!("deploy to {} once more, with this shipit", config.stage)))
+            .hint(format!("deploy to {} once more, with this shipit", config.stage))
     };
     let (sealed, kept) = manifests.ok_or_else(unknown)?;
     let digest = origin.artifact.ok_or_else(unknown)?;
@@ -116,9 +115,9 @@ async fn seen(host: &mut Conversation<'_>, config: &Config, whole: bool) -> Resu
     let unknown = || Failure::new(format!("the ledger does not tell enough about {id}"));
     let history = history.ok_or_else(unknown)?;
     if history.status != ReleaseStatus::Good {
-        let what = format!("{id} is live, and its state is `{}`", history.status.words());
+        let what = format!("{id} is live, and its state is `{}`", history.status.word());
         let hint = format!("`shipit status {}` says how to recover it", config.stage);
-        return Err(Failure::new(what).hint(Some(hint)));
+        return Err(Failure::new(what).hint(hint));
     }
     let origin = history.origin.ok_or_else(unknown)?;
     if whole {
@@ -134,18 +133,13 @@ async fn manifests(
     host: &Conversation<'_>,
     id: ReleaseId,
 ) -> Result<(Manifest, Option<Manifest>), Failure> {
-    let read = async |of| {
-        let text = manifest_text(host, id, of).await?;
-        Manifest::parse(&text).ok()
-    };
-    let sealed = read(ManifestOf::Release).await;
+    let sealed = manifest(host, id, ManifestOf::Release).await;
     let sealed =
         sealed.ok_or_else(|| Failure::new(format!("the manifest of {id} cannot be read")))?;
-    Ok((sealed, read(ManifestOf::Artifact).await))
+    Ok((sealed, manifest(host, id, ManifestOf::Artifact).await))
 }
 
-/// Fails if a release is not as it was released, byte for byte. Its env files do not
-/// matter.
+/// Fails if a release is not as it was released, byte for byte, whatever its env files are.
 async fn is_as_released(
     host: &Conversation<'_>,
     config: &Config,
@@ -154,11 +148,7 @@ async fn is_as_released(
     origin: &Entry,
 ) -> Result<(), Failure> {
     let env = origin.env.map(|_| env_files(config, host.host)).unwrap_or_default();
-    let answer = host.ask(&Order::Verify { id, env }).await?;
-    if answer.code != DONE {
-        return Err(Failure::new(format!("could not compare {id}")).because(answer.text));
-    }
-    let found = compared(&answer.text, &state.key);
+    let found = compare(host, state, id, env).await?;
     let line = |drift: &Drift| format!("{} {}", drift.path, drift.change);
     let drifted = found.drift.iter().take(MOST_NAMES).map(line);
     let lines: Vec<_> = drifted.chain(found.unread.iter().cloned()).collect();
@@ -167,7 +157,7 @@ async fn is_as_released(
     }
     let hint = format!("`shipit verify {}` compares it; deploy it there again", config.stage);
     let failure = Failure::new(format!("{id} is not as it was released"));
-    Err(failure.because(lines.join("\n")).hint(Some(hint)))
+    Err(failure.because(lines.join("\n")).hint(hint))
 }
 
 /// Returns the paths at which a release links to `shared/`.
@@ -225,77 +215,55 @@ impl LiveRelease {
         let what =
             format!("{} lacks what its artifact has at `{path}`, which is linked", self.name);
         let hint = format!("link it in {} too, or deploy the artifact itself", config.stage);
-        Err(Failure::new(what).hint(Some(hint)))
+        Err(Failure::new(what).hint(hint))
     }
 
-    /// Returns its files as the source of a build. They are read through `connect`.
-    pub fn source(&self, connect: Arc<dyn Connect>) -> Source {
-        Source::release(StoredFiles {
-            connect,
-            host: self.host.clone(),
-            place: self.place.clone(),
-            codec: self.codec,
+    /// Returns it as a build without env files. Its files are read through `connect`.
+    pub fn build(&self, connect: Arc<dyn Connect>) -> Build {
+        let release = self.clone();
+        let read = move |paths| -> BoxFuture<'static, Result<Artifact, Failure>> {
+            let (release, connect) = (release.clone(), Arc::clone(&connect));
+            Box::pin(async move {
+                let what = format!("could not read {} from {}", release.name, release.host.name);
+                let read = release.read_files(&*connect, paths).await;
+                read.map_err(|failure| failure.titled(what))
+            })
+        };
+        Build {
+            source: Source::release(Arc::new(read)),
             name: self.name.clone(),
             manifest: self.manifest.clone(),
-        })
+            digest: self.digest,
+            revision: self.revision.clone(),
+            env: Vec::new(),
+            force: false,
+            of_live: None,
+        }
     }
-}
 
-/// The files of a release on a host.
-struct StoredFiles {
-    connect: Arc<dyn Connect>,
-    host: Host,
-    place: String,
-    codec: Codec,
-    name: String,
-    manifest: Manifest,
-}
-
-impl StoredRelease for StoredFiles {
-    fn read(&self, paths: Vec<String>) -> BoxFuture<'_, Result<Artifact, Failure>> {
-        Box::pin(async move {
-            let what = format!("could not read {} from {}", self.name, self.host.name);
-            let read = self.read_files(paths).await;
-            read.map_err(|failure| failure.titled(what))
-        })
-    }
-}
-
-impl StoredFiles {
-    async fn read_files(&self, paths: Vec<String>) -> Result<Artifact, Failure> {
+    async fn read_files(
+        self,
+        connect: &dyn Connect,
+        paths: Vec<String>,
+    ) -> Result<Artifact, Failure> {
         let failed =
             |error: std::io::Error| Failure::of("could not write to a temporary file", &error);
         let stream = tempfile::tempfile().map_err(failed)?;
         let (mut said, mut times) = (String::new(), Vec::new());
-        if paths.iter().any(|path| self.size(path) > 0) {
-            let session = self.connect.connect(&self.host).await?;
-            let contents =
-                download::contents(&*session, &self.place, self.codec, &paths, &stream).await;
-            said = contents.map_err(Failure::from)?;
-            times = download::times(&*session, &self.place, &paths).await?;
+        let Self { name, manifest, host, place, codec, .. } = self;
+        let nodes = manifest.nodes();
+        let has_bytes =
+            |path: &String| matches!(nodes.get(path), Some(Node::File { size: 1.., .. }));
+        if paths.iter().any(has_bytes) {
+            let session = connect.connect(&host).await?;
+            let contents = download::contents(&*session, &place, codec, &paths, &stream).await;
+            said = contents?;
+            times = download::times(&*session, &place, &paths).await?;
             session.close().await;
         }
-        let (name, manifest, codec) = (self.name.clone(), self.manifest.clone(), self.codec);
-        let work = move || {
-            let (paths, times) = (&paths, &times);
-            Artifact::received(&Received {
-                name: &name,
-                manifest: &manifest,
-                paths,
-                times,
-                stream: &stream,
-                codec,
-            })
-        };
+        let work = move || Artifact::received(name, manifest, &paths, &times, &stream, codec);
         let stopped = |_| Failure::new("the work was stopped");
         let received = tokio::task::spawn_blocking(work).await.map_err(stopped)?;
         received.map_err(|error| Failure::from_error(&error).because(said))
-    }
-
-    fn size(&self, path: &str) -> u64 {
-        match self.manifest.nodes().get(path) {
-            Some(Node::File { size, .. }) => *size,
-            _ => 0,
-        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::context::RunContext;
 use super::conversation::Conversation;
 use super::outcome::{Done, Failure, HostResult, Report};
-use super::plan::check_newer;
+use super::plan::newer;
 use super::pool::for_hosts;
 use crate::model::goal::GoalKind;
 use crate::model::hook::HookPlace;
@@ -81,7 +81,6 @@ pub async fn history(cx: RunContext<'_>) -> Answers<LedgerTail> {
 
 /// A small change on every host.
 pub struct HostChange<'c> {
-    /// `pin`, `unpin`, `lock`.
     pub goal: GoalKind,
     /// The release that it is about, if any.
     pub release: Option<ReleaseId>,
@@ -95,25 +94,23 @@ pub type RequestFor<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> +
 impl HostChange<'_> {
     /// Returns what to order of a host in this state. Fails if a newer program was there.
     pub fn on(&self, state: &HostState) -> Result<Option<Order>, Failure> {
-        check_newer(state).map_err(|error| error.failure(self.goal.word()))?;
-        (self.order)(state)
+        match newer(state) {
+            Some(error) => Err(error.failure(self.goal.word())),
+            None => (self.order)(state),
+        }
     }
 }
 
-/// Takes the lock of every host. If all locks are taken and every host can do it, does it on each;
-/// else on none.
+/// Takes the lock of every host. If all are taken and every host can do it, does it on each.
 pub async fn change(cx: RunContext<'_>, change: &HostChange<'_>) -> Report {
     cx.begin(change.goal);
     let limit = cx.config.parallel;
     let mut hosts: Vec<_> =
         cx.config.hosts.iter().map(|host| Conversation::new(cx, host)).collect();
     let opening = for_hosts(limit, hosts.iter_mut().map(|host| host.open(true, Scan::No)));
-    let opened = tokio::select! {
-        opened = opening => opened,
-        () = cx.cancel.wait(1) => {
-            let results = hosts.iter().map(|host| host.untouched(None)).collect();
-            return Report { interrupted: true, ..report(cx, change, results) };
-        }
+    let Some(opened) = cx.cancel.unless_asked(opening).await else {
+        let results = hosts.iter().map(|host| host.untouched(None)).collect();
+        return Report { interrupted: true, ..report(cx, change, results) };
     };
     let found = hosts.iter().zip(opened);
     let orders: Vec<_> = found.map(|(host, opened)| wanted(host, opened, change)).collect();
@@ -175,11 +172,9 @@ fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>)
 pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
     cx.begin(GoalKind::Unlock);
     let change = HostChange { goal: GoalKind::Unlock, release: None, order: &|_| Ok(None) };
-    let answers = tokio::select! {
-        answers = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await) => answers,
-        () = cx.cancel.wait(1) => {
-            return Report { interrupted: true, ..report(cx, &change, Vec::new()) };
-        }
+    let unlocking = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await);
+    let Some(answers) = cx.cancel.unless_asked(unlocking).await else {
+        return Report { interrupted: true, ..report(cx, &change, Vec::new()) };
     };
     let mut warnings = Vec::new();
     let mut results = Vec::new();
@@ -254,15 +249,14 @@ async fn done(
     let work = async {
         let answer = host.ask(order).await?;
         if answer.code == DONE {
-            return Ok((answer.text, String::new()));
+            return Ok(answer.text);
         }
         Err(Failure::new(what).because(answer.text))
     };
     host.step(step, work).await
 }
 
-/// Returns how long a conversation may take to end: its deadline, the rest of a running command,
-/// and a revert.
+/// Returns how long a conversation may take to end: deadline, a running command, and a revert.
 fn patience(cx: RunContext<'_>) -> Duration {
     let restart = limit_of(&cx.config.services);
     let hooks = HookPlace::ALL.into_iter().flat_map(|place| cx.config.hooks.at(place));

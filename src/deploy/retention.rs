@@ -42,15 +42,8 @@ fn foreign_ways_back(state: &HostState) -> Vec<ReleaseId> {
 
 /// Returns the newest candidate that every host has.
 pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Option<ReleaseId> {
-    let mut common: Option<BTreeSet<ReleaseId>> = None;
-    for state in states {
-        let here: BTreeSet<_> = rollback_candidates(state).into_iter().collect();
-        common = Some(match common {
-            None => here,
-            Some(before) => before.intersection(&here).copied().collect(),
-        });
-    }
-    common?.last().copied()
+    let each = states.into_iter().map(|state| BTreeSet::from_iter(rollback_candidates(state)));
+    each.reduce(|all, here| &all & &here)?.last().copied()
 }
 
 /// Returns the releases that an activation may choose by itself on this host, oldest first: staged

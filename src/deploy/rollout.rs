@@ -1,7 +1,4 @@
-//! `[rollout]`: the batches in which hosts are activated, and the effect of a failure on the
-//! others.
-
-use std::sync::Arc;
+//! `[rollout]`: the batches that hosts are activated in, and what a failure does to the others.
 
 use tokio::time::sleep;
 
@@ -66,32 +63,27 @@ impl Hosts<'_> {
 
     /// Looks again at hosts of earlier batches before all are told to keep the release.
     async fn confirm(&mut self) -> Result<(), Aborted> {
-        let confirmed =
-            self.each_that(HostRun::is_undecided, |host| Box::pin(host.confirm())).await;
+        let confirmed = self.each_that(HostRun::is_undecided, HostRun::confirm).await;
         self.go_on(&confirmed).await
     }
 
     /// Waits between two batches, with the release of earlier ones still undecided.
     async fn pause(&mut self) -> Result<(), Aborted> {
-        let cancel = self.cx.cancel;
-        tokio::select! {
-            () = sleep(self.cx.config.rollout.pause) => Ok(()),
-            () = cancel.wait(1) => {
-                self.revert_undecided(&Failure::stopped(), RevertReason::Interrupted).await;
-                Err(Aborted)
-            }
+        let paused = self.cx.cancel.unless_asked(sleep(self.cx.config.rollout.pause)).await;
+        if paused.is_none() {
+            self.revert_undecided(&Failure::stopped(), RevertReason::Interrupted).await;
         }
+        paused.ok_or(Aborted)
     }
 
     async fn activate_batch(&mut self, batch: &[usize]) -> Result<(), Aborted> {
-        let here: Vec<_> =
-            batch.iter().copied().filter(|place| self.all[*place].takes_part()).collect();
-        let activated = self.each_at(&here, |host| Box::pin(host.activate())).await;
+        let wanted = |place, host: &HostRun<'_>| batch.contains(&place) && host.takes_part();
+        let activated = self.each_at(wanted, HostRun::activate).await;
         self.go_on(&activated).await
     }
 
-    /// Fails if the user asked to stop or more hosts failed than `max_failed`, once `on_failure` is
-    /// applied.
+    /// Applies `on_failure`, and fails, if more hosts failed than `max_failed` or the user asked to
+    /// stop.
     async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Aborted> {
         if self.cx.cancel.asked() {
             self.revert_undecided(&Failure::stopped(), RevertReason::Interrupted).await;
@@ -122,12 +114,8 @@ impl Hosts<'_> {
     }
 
     async fn revert_undecided(&mut self, cause: &Failure, reason: RevertReason) {
-        let cause = Arc::new(cause.clone());
-        self.each_that(HostRun::is_undecided, move |host| {
-            let cause = Arc::clone(&cause);
-            Box::pin(async move { host.revert(&cause, reason).await })
-        })
-        .await;
+        let revert = async |host: &mut HostRun<'_>| host.revert(cause, reason).await;
+        self.each_that(HostRun::is_undecided, revert).await;
     }
 
     /// Tells every undecided host that its release stays. A host that reverted it by itself before
@@ -138,11 +126,9 @@ impl Hosts<'_> {
             return Ok(());
         }
         self.cx.events.emit(Event::Phase(Phase::Commit));
-        let told =
-            self.each_that(HostRun::is_undecided, move |host| Box::pin(host.commit(last))).await;
-        let behind: Vec<_> =
-            told.iter().filter(|(_, reverted)| *reverted).map(|(place, _)| *place).collect();
-        self.each_at(&behind, |host| Box::pin(host.forward())).await;
+        let commit = async |host: &mut HostRun<'_>| host.commit(last).await;
+        let told = self.each_that(HostRun::is_undecided, commit).await;
+        self.each_at(|place, _| told.contains(&(place, true)), HostRun::forward).await;
         let kept = told.iter().filter(|(place, _)| self.all[*place].takes_part()).count();
         self.diverged |= 0 < kept && kept < told.len();
         if kept == told.len() { Ok(()) } else { Err(Aborted) }

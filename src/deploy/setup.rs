@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::check::{sudo_commands, sudo_file};
+use super::check::{groups, sudo_commands, sudo_file};
 use super::context::RunContext;
 use super::outcome::Failure;
 use super::pool::for_hosts;
@@ -76,7 +76,6 @@ pub enum StepState {
 pub struct HostSteps {
     /// The user who will deploy.
     pub user: String,
-    /// Each step, and what became of it.
     pub steps: Vec<(SetupStep, StepState)>,
 }
 
@@ -94,6 +93,8 @@ impl HostSetup {
         let account = user.is_some().then_some(SetupStep::Account).into_iter();
         let units = || config.services_on(host).flat_map(|service| config.units_of(service));
         let system = units().any(|unit| unit.scope == Scope::System);
+        let groups = groups(config, host).into_iter();
+        let groups = groups.map(|group| SetupStep::Member { group, make: true });
         let member = |group: &str| SetupStep::Member { group: group.to_owned(), make: false };
         let journal = system.then(|| member(JOURNAL));
         let docker = config.services_on(host).filter_map(|service| service.image.as_ref());
@@ -105,27 +106,9 @@ impl HostSetup {
         let root = SetupStep::Directory { path: config.layout.root().to_owned() };
         let (files, brought): (Vec<_>, Vec<_>) =
             linked(config).partition(|step| matches!(step, SetupStep::File { .. }));
-        let steps = account
-            .chain(groups(config, host))
-            .chain(journal)
-            .chain(docker)
-            .chain([root])
-            .chain(files);
+        let steps = account.chain(groups).chain(journal).chain(docker).chain([root]).chain(files);
         Self { user, steps: steps.chain(rules).chain(linger).chain(brought).collect() }
     }
-}
-
-/// Returns the groups that the user must be in.
-fn groups(config: &Config, host: &Host) -> impl Iterator<Item = SetupStep> {
-    let env = config.env_on(host).filter_map(|spec| spec.group.clone());
-    let links = config.links.iter().filter_map(|link| match &link.kind {
-        SharedKind::Dir { group, .. } => group.clone(),
-        SharedKind::File { .. } => None,
-    });
-    let mut all: Vec<_> = env.chain(links).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.into_iter().map(|group| SetupStep::Member { group, make: true })
 }
 
 /// Returns the linked files that must be there.
@@ -222,9 +205,9 @@ async fn run(session: &dyn Session, script: &str) -> Result<String, Failure> {
             Err(Failure::new("contact was lost, and nobody knows which steps were done")
                 .because(err))
         }
-        _ => Err(Failure::new("could not become root").because(err).hint(Some(
+        _ => Err(Failure::new("could not become root").because(err).hint(
             "`shipit setup --as root`, or another user whom sudo asks for no password".to_owned(),
-        ))),
+        )),
     }
 }
 

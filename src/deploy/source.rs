@@ -10,12 +10,10 @@ use crate::artifact::Artifact;
 use crate::model::delta::Delta;
 use crate::model::manifest::{Manifest, Node};
 
-/// A release on a host, whose files can be read.
-pub trait StoredRelease: Send + Sync {
-    /// Returns an artifact that has the bytes of the files at `paths`, and of no others. Fails if
-    /// they are not what the manifest says.
-    fn read(&self, paths: Vec<String>) -> BoxFuture<'_, Result<Artifact, Failure>>;
-}
+/// Reads the files at these paths of a release on a host. Returns an artifact that has their bytes,
+/// and no others. Fails if they are not what the manifest says.
+pub type ReadStored =
+    dyn Fn(Vec<String>) -> BoxFuture<'static, Result<Artifact, Failure>> + Send + Sync;
 
 /// The source of the bytes of a build.
 #[derive(Clone)]
@@ -23,26 +21,24 @@ pub enum Source {
     /// An artifact on this machine.
     Artifact(Arc<Artifact>),
     /// A release on a host: only files that some other host lacks are read.
-    Release(Arc<RemoteFiles>),
-}
-
-/// The files of a release on a host that were read so far.
-pub struct RemoteFiles {
-    stored: Box<dyn StoredRelease>,
-    read: Mutex<Vec<Arc<Artifact>>>,
+    Release {
+        stored: Arc<ReadStored>,
+        /// The files that were read so far.
+        read: Arc<Mutex<Vec<Arc<Artifact>>>>,
+    },
 }
 
 impl Source {
     /// Returns the files of a release on a host; none is read yet.
-    pub fn release(stored: impl StoredRelease + 'static) -> Self {
-        Self::Release(Arc::new(RemoteFiles { stored: Box::new(stored), read: Mutex::default() }))
+    pub fn release(stored: Arc<ReadStored>) -> Self {
+        Self::Release { stored, read: Arc::default() }
     }
 
     /// Returns the artifact if it is on this machine.
     pub fn here(&self) -> Option<&Arc<Artifact>> {
         match self {
             Self::Artifact(artifact) => Some(artifact),
-            Self::Release(_) => None,
+            Self::Release { .. } => None,
         }
     }
 
@@ -53,20 +49,20 @@ impl Source {
         release: &Manifest,
         delta: &Delta,
     ) -> Result<Arc<Artifact>, Failure> {
-        let files = match self {
+        let (stored, read) = match self {
             Self::Artifact(artifact) => return Ok(Arc::clone(artifact)),
-            Self::Release(files) => files,
+            Self::Release { stored, read } => (stored, read),
         };
         let sent = |(path, node): &(&String, &Node)| {
             matches!(node, Node::File { .. }) && delta.sends(path)
         };
         let wanted: Vec<_> =
             release.nodes().iter().filter(sent).map(|(path, _)| path.clone()).collect();
-        let mut read = files.read.lock().await;
+        let mut read = read.lock().await;
         if let Some(artifact) = read.iter().find(|one| wanted.iter().all(|path| one.has(path))) {
             return Ok(Arc::clone(artifact));
         }
-        let artifact = Arc::new(files.stored.read(wanted).await?);
+        let artifact = Arc::new(stored(wanted).await?);
         read.push(Arc::clone(&artifact));
         Ok(artifact)
     }

@@ -11,7 +11,7 @@ use super::conversation::Conversation;
 use super::outcome::Failure;
 use super::plan::{release_vars, run_vars};
 use super::pool::for_hosts;
-use super::query::Answers;
+use super::query::{Answers, of_each};
 use super::run::{Run, record};
 use crate::config::{Config, Host};
 use crate::model::host_state::{Current, HostState};
@@ -19,7 +19,7 @@ use crate::model::id::ReleaseId;
 use crate::model::ledger::{CODE, Entry, LedgerEvent, REASON};
 use crate::model::mutex::lock;
 use crate::model::service::Service;
-use crate::remote::conversation::{HostStream, Scan};
+use crate::remote::conversation::Scan;
 use crate::remote::quote::list;
 use crate::remote::session::{Exit, Output};
 
@@ -71,22 +71,19 @@ pub async fn run_command(
     command: &str,
     hear: StreamListener<'_>,
 ) -> Answers<CommandEnd> {
-    let each = cx.config.hosts.iter().enumerate().map(|(place, host)| async move {
-        let ended = run_on(cx, host, command, &|heard| hear(place, heard)).await;
-        hear(place, StreamPiece::End);
-        (host.name.clone(), ended)
-    });
-    for_hosts(cx.config.parallel, each).await
+    of_each(cx, Scan::No, async |talk| {
+        let place = cx.config.hosts.iter().position(|host| host.name == talk.host.name);
+        run_on(talk, command, &|heard| hear(place.unwrap_or_default(), heard)).await
+    })
+    .await
 }
 
 async fn run_on(
-    cx: RunContext<'_>,
-    host: &Host,
+    talk: &mut Conversation<'_>,
     command: &str,
     hear: &(dyn Fn(StreamPiece) + Sync),
 ) -> Result<CommandEnd, Failure> {
-    let mut talk = Conversation::new(cx, host);
-    talk.open(false, Scan::No).await?;
+    let (cx, host) = (talk.cx, talk.host);
     let state = talk.looked()?;
     let id = live(&state)?;
     let note = noted(cx.run, &state, id);
@@ -103,9 +100,7 @@ async fn run_on(
         ("ran", &note),
         ("reason", &reason),
     ];
-    let stream = talk.stream("live_command", &[], &arguments).await?;
-    let ended = heard(stream, hear).await;
-    talk.close().await;
+    let ended = heard(talk, "live_command", &[], &arguments, hear).await?;
     Ok(ended.map_or_else(|| CommandEnd::Lost(lost()), CommandEnd::Ended))
 }
 
@@ -169,10 +164,7 @@ async fn logs_of(
     let lines = range.lines.map_or_else(String::new, |lines| lines.to_string());
     let follow = if range.follow { "yes" } else { "" };
     let arguments = [("past", past.as_str()), ("lines", &lines), ("follow", follow)];
-    let stream = talk.stream("live_logs", &services, &arguments).await?;
-    let ended = heard(stream, hear).await;
-    talk.close().await;
-    match ended {
+    match heard(&mut talk, "live_logs", &services, &arguments, hear).await? {
         Some(Exit::Code(0)) => Ok(()),
         Some(exit) => Err(Failure::new(format!("the program that shows the logs {exit}"))),
         None => Err(lost()),
@@ -200,48 +192,41 @@ pub async fn set_flag(
     content: Option<&str>,
     note: &str,
 ) -> Answers<()> {
-    let each = cx.config.hosts.iter().map(|host| async move {
-        (host.name.clone(), set_flag_on(cx, host, path, content, note).await)
-    });
-    for_hosts(cx.config.parallel, each).await
-}
-
-async fn set_flag_on(
-    cx: RunContext<'_>,
-    host: &Host,
-    path: &str,
-    content: Option<&str>,
-    note: &str,
-) -> Result<(), Failure> {
-    let mut talk = Conversation::new(cx, host);
-    talk.open(false, Scan::No).await?;
     let flag = if content.is_some() { "on" } else { "off" };
     let text = content.unwrap_or_default();
     let arguments = [("flag", flag), ("below", path), ("text", text), ("note", note)];
-    let stream = talk.stream("live_flag", &[], &arguments).await?;
-    let said = Mutex::new(Vec::new());
-    let hear = |heard| match heard {
-        StreamPiece::Out(line) | StreamPiece::Err(line) => lock(&said).push(line),
-        StreamPiece::End => {}
-    };
-    let ended = heard(stream, &hear).await;
-    talk.close().await;
-    match ended {
-        Some(Exit::Code(0)) => Ok(()),
-        Some(_) => {
-            let failed = Failure::new(format!("could not turn maintenance {flag}"));
-            Err(failed.because(lock(&said).join("\n")))
+    of_each(cx, Scan::No, async |talk| {
+        let said = Mutex::new(Vec::new());
+        let hear = |heard| match heard {
+            StreamPiece::Out(line) | StreamPiece::Err(line) => lock(&said).push(line),
+            StreamPiece::End => {}
+        };
+        match heard(talk, "live_flag", &[], &arguments, &hear).await? {
+            Some(Exit::Code(0)) => Ok(()),
+            Some(_) => {
+                let failed = Failure::new(format!("could not turn maintenance {flag}"));
+                Err(failed.because(lock(&said).join("\n")))
+            }
+            None => Err(lost()),
         }
-        None => Err(lost()),
-    }
+    })
+    .await
 }
 
 fn lost() -> Failure {
     Failure::new("contact was lost")
 }
 
-/// Hands over what comes, line by line. Returns how it ended; `None`: nobody knows.
-async fn heard(mut stream: HostStream, hear: &(dyn Fn(StreamPiece) + Sync)) -> Option<Exit> {
+/// Lets the host print, and hands over what comes, line by line. Returns how it ended, which ends
+/// the conversation; `None`: nobody knows.
+async fn heard(
+    talk: &mut Conversation<'_>,
+    verb: &str,
+    services: &[Service],
+    arguments: &[(&str, &str)],
+    hear: &(dyn Fn(StreamPiece) + Sync),
+) -> Result<Option<Exit>, Failure> {
+    let mut stream = talk.stream(verb, services, arguments).await?;
     let (mut out, mut err) = (LineCutter::default(), LineCutter::default());
     let mut end = None;
     while let Some(piece) = stream.output.recv().await {
@@ -253,7 +238,9 @@ async fn heard(mut stream: HostStream, hear: &(dyn Fn(StreamPiece) + Sync)) -> O
     }
     out.rest(|line| hear(StreamPiece::Out(line)));
     err.rest(|line| hear(StreamPiece::Err(line)));
-    end
+    drop(stream);
+    talk.close().await;
+    Ok(end)
 }
 
 /// Cuts bytes into lines.

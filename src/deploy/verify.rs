@@ -12,7 +12,7 @@ use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache, pa
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, ReleaseStatus};
-use crate::model::service::{Proof, ServiceProof};
+use crate::model::service::{Proof, ServiceProof, weakest_proof};
 use crate::model::words::count;
 use crate::remote::answer::{Compared, compared};
 use crate::remote::conversation::Scan;
@@ -26,7 +26,6 @@ const MOST_NAMES: usize = 10;
 pub struct Verified {
     /// `None`: no release of ours is live.
     pub release: Option<ReleaseId>,
-    /// Whether it is live.
     pub live: bool,
     /// Problems other than drift of single files.
     pub problems: Vec<String>,
@@ -44,7 +43,7 @@ impl Verified {
 
     /// Returns the weakest proof of all services.
     pub fn proof(&self) -> Option<Proof> {
-        self.services.iter().filter_map(|service| service.proof).min()
+        weakest_proof(&self.services)
     }
 
     fn trouble(&mut self, what: impl Into<String>) {
@@ -54,15 +53,14 @@ impl Verified {
 
 /// Verifies `wanted`, or what is live, on every host.
 pub async fn verify(cx: RunContext<'_>, wanted: Option<ReleaseId>) -> Answers<Verified> {
-    of_each(cx, Scan::Yes, async |host| verify_host(host, cx, wanted).await).await
+    of_each(cx, Scan::Yes, async |host| verify_host(host, wanted).await).await
 }
 
 async fn verify_host(
-    host: &mut Conversation<'_>,
-    cx: RunContext<'_>,
+    host: &Conversation<'_>,
     wanted: Option<ReleaseId>,
 ) -> Result<Verified, Failure> {
-    let state = host.looked()?;
+    let (state, config) = (host.looked()?, host.config());
     let mut found = Verified::default();
     let Some(id) = wanted.or(state.live()) else {
         found.trouble(nothing_live(&state.current));
@@ -75,23 +73,33 @@ async fn verify_host(
     let history = state.ledger.history(id);
     found.told_by_ledger(&state, history.as_ref());
     let recorded = history.and_then(|history| history.origin).and_then(|origin| origin.env);
-    let env = recorded.map(|_| env_files(cx.config, host.host)).unwrap_or_default();
-    let answer = host.ask(&Order::Verify { id, env: env.clone() }).await?;
-    if answer.code != DONE {
-        return Err(Failure::new(format!("could not compare {id}")).because(answer.text));
-    }
-    let compared = compared(&answer.text, &state.key);
+    let env = recorded.map(|_| env_files(config, host.host)).unwrap_or_default();
+    let compared = compare(host, &state, id, env.clone()).await?;
     found.compared(&compared);
     if let Some(recorded) = recorded {
         found.compared_env(&compared, &env, recorded);
         if found.live {
-            found.modes_of_env(&compared, host.host, cx.config);
+            found.modes_of_env(&compared, host.host, config);
         }
     }
     if found.live {
         found.running(host, &state, id).await?;
     }
     Ok(found)
+}
+
+/// Returns how a release and the env files at these paths differ from what was released.
+pub(super) async fn compare(
+    host: &Conversation<'_>,
+    state: &HostState,
+    id: ReleaseId,
+    env: Vec<String>,
+) -> Result<Compared, Failure> {
+    let answer = host.ask(&Order::Verify { id, env }).await?;
+    if answer.code != DONE {
+        return Err(Failure::new(format!("could not compare {id}")).because(answer.text));
+    }
+    Ok(compared(&answer.text, &state.key))
 }
 
 pub(super) fn nothing_live(current: &Current) -> String {
@@ -112,7 +120,7 @@ pub fn not_there(state: &HostState, id: ReleaseId) -> Failure {
         [] => "`shipit releases` shows what is there".to_owned(),
         names => format!("this host has {}", names.join(", ")),
     };
-    Failure::new(format!("release {id} is not on this host")).hint(Some(hint))
+    Failure::new(format!("release {id} is not on this host")).hint(hint)
 }
 
 /// Returns the names of the env files of a host. An older release may have had others.
@@ -154,12 +162,12 @@ impl Verified {
     /// Compares the env files at these paths, whose digest was recorded as one.
     fn compared_env(&mut self, found: &Compared, paths: &[String], recorded: Digest) {
         let missing = paths.iter().filter(|path| !found.env_modes.contains_key(*path));
-        let missing: Vec<_> = missing.cloned().collect();
-        let whole = missing.is_empty();
-        let gone = |path| Drift { path, change: DriftKind::Missing };
-        self.drift.extend(missing.into_iter().map(gone));
+        let gone = |path: &String| Drift { path: path.clone(), change: DriftKind::Missing };
+        let missing: Vec<_> = missing.map(gone).collect();
+        if !missing.is_empty() {
+            return self.drift.extend(missing);
+        }
         match (found.env, paths) {
-            _ if !whole => {}
             (None, _) => {
                 let paths = paths.join(", ");
                 self.trouble(format!("{paths} or the key of its digest could not be read"));
@@ -187,41 +195,30 @@ impl Verified {
         }
     }
 
-    /// Asks whether the live release is what runs.
+    /// Asks whether the live release is what runs: by the units or, where no service is one, by
+    /// the processes that run from a release.
     async fn running(
         &mut self,
         host: &Conversation<'_>,
         state: &HostState,
         id: ReleaseId,
     ) -> Result<(), Failure> {
-        if host.services().iter().any(|service| service.unit().is_some()) {
+        let services = host.services();
+        if services.iter().any(|service| service.unit().is_some()) {
             let (proofs, doubts) = host.proofs(&host.judgements(id).await?, Part::All);
             self.services = proofs;
             for NotWell { failure, .. } in doubts {
                 self.trouble(failure.one_line());
             }
-        } else {
-            self.seen_process(host, state, id);
-        }
-        Ok(())
-    }
-
-    /// Whether a process runs from the release, where no service is a unit.
-    fn seen_process(&mut self, host: &Conversation<'_>, state: &HostState, id: ReleaseId) {
-        let services = host.services();
-        if services.is_empty() {
-            return;
-        }
-        if state.in_use.contains(&id.to_string()) {
+        } else if state.in_use.contains(&id.to_string()) {
             let proved = |service| ServiceProof { proof: Some(Proof::Seen), ..unproved(service) };
             self.services = services.iter().map(proved).collect();
-        } else if !state.in_use.is_empty() {
+        } else if !services.is_empty() && !state.in_use.is_empty() {
             let others: Vec<_> = state.in_use.iter().map(String::as_str).collect();
-            self.trouble(format!(
-                "no process runs from it, but one runs from {}",
-                others.join(", ")
-            ));
+            let others = others.join(", ");
+            self.trouble(format!("no process runs from it, but one runs from {others}"));
         }
+        Ok(())
     }
 }
 
@@ -230,8 +227,7 @@ pub fn drift(config: &Config, host: &Host) -> Order {
     Order::Drift { env: config.env_on(host).map(|spec| spec.file.clone()).collect() }
 }
 
-/// Returns the warning of a deploy if somebody touched the live release. No bytes of files are
-/// read.
+/// Returns the warning of a deploy if somebody touched the live release; no file is read.
 pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<String> {
     let state = host.state.as_ref()?;
     let id = state.live()?;

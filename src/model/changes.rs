@@ -1,5 +1,7 @@
 //! The files that differ between two releases.
 
+use std::collections::BTreeSet;
+
 use super::manifest::{Manifest, Node};
 
 /// A file or a link that is not in both releases, or not the same in both.
@@ -25,21 +27,16 @@ impl FileChange {
 
 /// Returns what differs, sorted by path. Directories do not count.
 pub fn changes(before: &Manifest, after: &Manifest) -> Vec<FileChange> {
-    let mut all = Vec::new();
-    for (path, node) in before.nodes() {
-        let now = after.nodes().get(path);
-        if now != Some(node) {
-            let (before, after) = (bytes(node), now.and_then(bytes));
-            all.push(FileChange { path: path.clone(), before, after });
-        }
-    }
-    for (path, node) in after.nodes().iter().filter(|(path, _)| !before.nodes().contains_key(*path))
-    {
-        all.push(FileChange { path: path.clone(), before: None, after: bytes(node) });
-    }
-    all.retain(|change| change.before.is_some() || change.after.is_some());
-    all.sort_by(|one, other| one.path.cmp(&other.path));
-    all
+    let (before, after) = (before.nodes(), after.nodes());
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let differing = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let change = |path: &String| FileChange {
+        path: path.clone(),
+        before: before.get(path).and_then(bytes),
+        after: after.get(path).and_then(bytes),
+    };
+    let counts = |change: &FileChange| change.before.is_some() || change.after.is_some();
+    differing.map(change).filter(counts).collect()
 }
 
 /// Returns the size of a file or a link.

@@ -1,30 +1,15 @@
 //! Compression of uploads.
 
-use std::fmt;
+use super::enum_words::words;
 
-/// The compression of an upload. The host's tools decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Codec {
-    /// The host runs `zstd -d`.
-    Zstd,
-    /// The host runs `gzip -d`.
-    Gzip,
-    Plain,
-}
-
-impl Codec {
-    /// Returns the agent's word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Zstd => "zstd",
-            Self::Gzip => "gzip",
-            Self::Plain => "plain",
-        }
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+words! {
+    /// The compression of an upload. The host's tools decide. Its word is the agent's.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Codec {
+        /// The host runs `zstd -d`.
+        Zstd = "zstd",
+        /// The host runs `gzip -d`.
+        Gzip = "gzip",
+        Plain = "plain",
     }
 }

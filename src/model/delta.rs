@@ -32,6 +32,8 @@ pub struct BaseState {
     pub unshareable: BTreeSet<String>,
     /// The files that an interrupted upload of the same release left.
     pub partial: Option<PartialUpload>,
+    /// Whether it has zstd, which decodes patches.
+    pub patches: bool,
 }
 
 /// A release of which only a part arrived. Its files were not read back yet.
@@ -43,15 +45,8 @@ pub struct PartialUpload {
     pub files: BTreeMap<String, (u32, u64)>,
 }
 
-/// The live release of a host, with which a new one is compared.
-#[derive(Debug, Clone, Copy)]
-pub struct Base<'a> {
-    pub id: ReleaseId,
-    pub manifest: &'a Manifest,
-}
-
 /// The way of each file of a release to one host: shared with a file that is there, patched, or
-/// sent. Made by [`DeltaBuilder::finish`]; the default one sends everything.
+/// sent. The default one sends everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
     /// The release whose manifest the host changes into the new one's; `None`: the new manifest is
@@ -71,14 +66,11 @@ pub struct Delta {
     pub patched: BTreeMap<String, PatchedFile>,
     /// The directory of the partial upload that is used, relative to `releases/`.
     pub partial: Option<String>,
-    key: Option<Digest>,
 }
 
-/// A large file of the base that changed.
+/// A large file that is made from its old version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangedFile {
-    /// Its path in the release.
-    pub path: String,
+pub struct PatchedFile {
     /// The old file, relative to `releases/`.
     pub from: String,
     /// Digest of the old file.
@@ -87,71 +79,20 @@ pub struct ChangedFile {
     pub old_size: u64,
     /// Bytes of the new file.
     pub size: u64,
-}
-
-/// A large file that does not travel whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PatchedFile {
-    /// The old file, relative to `releases/`.
-    pub from: String,
-    /// Digest of the old file.
-    pub old: Digest,
-    /// Bytes of the new file.
-    pub size: u64,
     /// Bytes of its patch, before the stream is compressed.
     pub sent: u64,
+    /// The lines by which the host makes it.
+    pub steps: String,
 }
 
 impl Delta {
-    /// Identifies this delta among all that share something. `None`: everything is sent.
-    pub fn key(&self) -> Option<Digest> {
-        self.key
-    }
-
-    /// Returns how many bytes patches save.
-    pub fn spared(&self) -> u64 {
-        self.patched.values().map(|file| file.size.saturating_sub(file.sent)).sum()
-    }
-
-    /// Returns whether anything is made from files that the host has.
-    pub fn shares(&self) -> bool {
-        !self.links.is_empty() || !self.patched.is_empty()
-    }
-
-    /// Returns whether the file at `path` travels with all its bytes.
-    pub fn sends(&self, path: &str) -> bool {
-        !self.links.contains_key(path) && !self.patched.contains_key(path)
-    }
-
-    fn digest(&self) -> Digest {
-        let mut text = format!("{:?}\n", self.base);
-        for (path, to) in &self.links {
-            let _ = writeln!(text, "{path}\n{to}");
-        }
-        for (path, file) in &self.patched {
-            let _ = writeln!(text, "{path}\n{} {}", file.from, file.old);
-        }
-        // Lines of manifests hold no newlines, and begin with a letter and a space.
-        let lists = [&self.gone, &self.new].map(|list| list.join("\n"));
-        Digest::of([text, lists.join("\n\n")].join("\n\n").as_bytes())
-    }
-}
-
-/// Makes a [`Delta`]: first finds the files to share, then takes patches of large files that
-/// changed.
-pub struct DeltaBuilder<'a> {
-    release: &'a Manifest,
-    base: Option<Base<'a>>,
-    host: &'a BaseState,
-    delta: Delta,
-}
-
-impl<'a> DeltaBuilder<'a> {
-    /// Compares `release` with `base`, less the files that must not be shared, and with a partial
-    /// upload of the same release.
-    pub fn new(release: &'a Manifest, base: Option<Base<'a>>, host: &'a BaseState) -> Self {
-        let mut index = base.map(|base| BaseIndex::new(base, &host.unshareable));
-        let mut delta = Delta::default();
+    /// Compares `release` with `base`, the manifest of the live release of `host`, less the files
+    /// that must not be shared, and with a partial upload of the same release. Nothing is patched
+    /// yet.
+    pub fn new(release: &Manifest, base: Option<&Manifest>, host: &BaseState) -> Self {
+        let base = host.live.zip(base).map(|((id, _), base)| (id, base));
+        let mut index = base.map(|(id, base)| BaseIndex::new(id, base, &host.unshareable));
+        let mut delta = Self::default();
         for (path, node) in release.nodes() {
             let Node::File { mode, size, .. } = node else { continue };
             // Empty files cost nothing to send, and there may be very many of them.
@@ -171,55 +112,78 @@ impl<'a> DeltaBuilder<'a> {
         }
         let place = host.partial.as_ref().map(|partial| partial.place.clone());
         delta.partial = place.filter(|place| delta.links.values().any(|to| to.starts_with(place)));
-        Self { release, base, host, delta }
+        if let Some((id, base)) = base.filter(|_| !delta.links.is_empty()) {
+            delta.base = Some(id);
+            delta.gone = delta.lines_of(base, release, id);
+            delta.new = delta.lines_of(release, base, id);
+        }
+        delta
     }
 
     /// Returns the large files that would travel whole though `base` holds an old version of them
     /// that may be shared: at the same path, or else the most likely file that is gone. At most
-    /// `MOST_PATCHED`, the largest first.
-    pub fn changed(&self) -> Vec<ChangedFile> {
-        let Some(base) = self.base else { return Vec::new() };
-        let id = base.id.to_string();
+    /// `MOST_PATCHED`, the largest. No patch is made yet.
+    pub fn changed(
+        &self,
+        release: &Manifest,
+        base: &Manifest,
+        host: &BaseState,
+    ) -> BTreeMap<String, PatchedFile> {
+        let Some((id, _)) = host.live else { return BTreeMap::new() };
+        let id = id.to_string();
         let change = |(path, node): (&String, &Node)| {
-            let size = large(node).filter(|_| self.delta.sends(path))?.0;
-            let (from, node) = old_version(path, size, self.release, base.manifest)?;
-            let shared = !self.host.unshareable.contains(from);
+            let size = large(node).filter(|_| self.sends(path))?.0;
+            let (from, node) = old_version(path, size, release, base)?;
+            let shared = !host.unshareable.contains(from);
             let (old_size, old) = large(node).filter(|_| shared)?;
             let from = Layout::file(&id, from);
-            Some(ChangedFile { path: path.clone(), from, old, old_size, size })
+            let file = PatchedFile { from, old, old_size, size, sent: 0, steps: String::new() };
+            Some((path.clone(), file))
         };
-        let mut changes: Vec<_> = self.release.nodes().iter().filter_map(change).collect();
-        changes.sort_by_key(|change| std::cmp::Reverse(change.old_size));
-        changes.truncate(MOST_PATCHED);
-        changes
+        let mut changes: Vec<_> = release.nodes().iter().filter_map(change).collect();
+        changes.sort_by_key(|(_, file)| std::cmp::Reverse(file.old_size));
+        changes.into_iter().take(MOST_PATCHED).collect()
     }
 
-    /// The host makes `file` from its old version and a patch of `sent` bytes.
-    pub fn patch(&mut self, file: ChangedFile, sent: u64) {
-        let ChangedFile { path, from, old, size, .. } = file;
-        self.delta.patched.insert(path, PatchedFile { from, old, size, sent });
+    /// Returns how many bytes patches save.
+    pub fn spared(&self) -> u64 {
+        self.patched.values().map(|file| file.size.saturating_sub(file.sent)).sum()
     }
 
-    /// Returns the delta, with the differences of the manifests and its key.
-    pub fn finish(mut self) -> Delta {
-        if let Some(base) = self.base
-            && !self.delta.links.is_empty()
-        {
-            self.delta.base = Some(base.id);
-            self.delta.gone = self.lines_of(base.manifest, self.release, base);
-            self.delta.new = self.lines_of(self.release, base.manifest, base);
+    /// Returns whether anything is made from files that the host has.
+    pub fn shares(&self) -> bool {
+        !self.links.is_empty() || !self.patched.is_empty()
+    }
+
+    /// Returns whether the file at `path` travels with all its bytes.
+    pub fn sends(&self, path: &str) -> bool {
+        !self.links.contains_key(path) && !self.patched.contains_key(path)
+    }
+
+    /// Identifies this delta among all that share something. `None`: everything is sent.
+    pub fn key(&self) -> Option<Digest> {
+        if !self.shares() {
+            return None;
         }
-        self.delta.key = self.delta.shares().then(|| self.delta.digest());
-        self.delta
+        let mut text = format!("{:?}\n", self.base);
+        for (path, to) in &self.links {
+            let _ = writeln!(text, "{path}\n{to}");
+        }
+        for (path, file) in &self.patched {
+            let _ = writeln!(text, "{path}\n{} {}", file.from, file.old);
+        }
+        // Lines of manifests hold no newlines, and begin with a letter and a space.
+        let lists = [&self.gone, &self.new].map(|list| list.join("\n"));
+        Some(Digest::of([text, lists.join("\n\n")].join("\n\n").as_bytes()))
     }
 
     /// Returns the lines of `manifest` that `other` lacks, and those of files whose bytes are not
-    /// shared at the same path of `base`.
-    fn lines_of(&self, manifest: &Manifest, other: &Manifest, base: Base<'_>) -> Vec<String> {
-        let there = base.id.to_string();
+    /// shared at the same path of the base.
+    fn lines_of(&self, manifest: &Manifest, other: &Manifest, base: ReleaseId) -> Vec<String> {
+        let there = base.to_string();
         let kept = |path: &String, node: &Node| match node {
             Node::File { size: 1.., .. } => {
-                self.delta.links.get(path).is_some_and(|to| *to == Layout::file(&there, path))
+                self.links.get(path).is_some_and(|to| *to == Layout::file(&there, path))
             }
             _ => true,
         };
@@ -266,15 +230,15 @@ struct BaseIndex<'a> {
 }
 
 impl<'a> BaseIndex<'a> {
-    fn new(base: Base<'a>, unshareable: &'a BTreeSet<String>) -> Self {
+    fn new(id: ReleaseId, base: &'a Manifest, unshareable: &'a BTreeSet<String>) -> Self {
         let content = |(path, node): (&'a String, &Node)| match node {
             Node::File { mode, sha256, .. } if !unshareable.contains(path) => {
                 Some(((*sha256, *mode), (path, 0)))
             }
             _ => None,
         };
-        let by_content = base.manifest.nodes().iter().filter_map(content).collect();
-        Self { id: base.id.to_string(), base: base.manifest, unshareable, by_content }
+        let by_content = base.nodes().iter().filter_map(content).collect();
+        Self { id: id.to_string(), base, unshareable, by_content }
     }
 
     /// Returns a file with the content and mode of `node`, relative to `releases/`. The one at the
@@ -295,8 +259,7 @@ mod tests {
     use super::*;
 
     fn compare(release: &Manifest, base: Option<&Manifest>, host: &BaseState) -> Delta {
-        let base = base.map(|manifest| Base { id: id(), manifest });
-        DeltaBuilder::new(release, base, host).finish()
+        Delta::new(release, base, &BaseState { live: Some(live()), ..host.clone() })
     }
 
     /// `a=x b=y!`: paths with their content; `!` makes it run.
@@ -313,8 +276,9 @@ mod tests {
         Manifest::new(text.split_whitespace().map(node).collect())
     }
 
-    fn id() -> ReleaseId {
-        "20260821090001".parse().unwrap_or_else(|_| unreachable!("an id"))
+    fn live() -> (ReleaseId, Digest) {
+        let id = "20260821090001".parse().unwrap_or_else(|_| unreachable!("an id"));
+        (id, Digest::of(b""))
     }
 
     fn shown(delta: &Delta) -> String {
@@ -391,14 +355,16 @@ mod tests {
             Manifest::new((0..MOST_PATCHED as u64 + 15).map(node).collect())
         };
         let (base, release) = (large(1), large(2));
-        let base = Base { id: id(), manifest: &base };
-        let host = BaseState::default();
-        let changes = DeltaBuilder::new(&release, Some(base), &host).changed();
-        assert_eq!(changes.len(), MOST_PATCHED);
-        assert_eq!((&*changes[0].path, &*changes[99].path), ("f114", "f015"));
-        let host = BaseState { unshareable: ["f114".to_owned()].into(), ..host };
-        let few = DeltaBuilder::new(&release, Some(base), &host).changed();
-        assert_eq!(few[0].path, "f113", "others share it no more");
+        let host = BaseState { live: Some(live()), ..BaseState::default() };
+        let changed = |host: &BaseState| {
+            let changes = compare(&release, Some(&base), host).changed(&release, &base, host);
+            changes.into_keys().collect::<Vec<_>>()
+        };
+        let paths = changed(&host);
+        assert_eq!(paths.len(), MOST_PATCHED);
+        assert_eq!((&*paths[0], &*paths[99]), ("f015", "f114"));
+        let host = BaseState { unshareable: ["f114".to_owned()].into(), ..host.clone() };
+        assert_eq!(changed(&host)[99], "f113", "others share it no more");
     }
 
     #[test]

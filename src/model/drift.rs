@@ -71,7 +71,7 @@ pub fn drift<'a>(
     let mut both: BTreeMap<String, [Option<Node>; 2]> = BTreeMap::new();
     let mut all = Vec::new();
     for (side, line) in was.into_iter().map(|l| (0, l)).chain(is.into_iter().map(|l| (1, l))) {
-        match Manifest::parse(line).ok().and_then(|one| one.into_nodes().into_iter().next()) {
+        match Manifest::parse(line).and_then(|one| one.into_nodes().into_iter().next()) {
             Some((path, node)) => both.entry(path).or_default()[side] = Some(node),
             None => all.push(Drift { path: line.to_owned(), change: DriftKind::Extra }),
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::digest::Digest;
 
 /// Hex digits of a digest that are kept: two values never have the same by chance.
@@ -14,14 +16,14 @@ const FILE: &str = "file ";
 pub struct EnvKeys(BTreeMap<EnvName, String>);
 
 /// A value, by its file and its name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct EnvName {
     pub file: String,
     pub name: String,
 }
 
 /// The values that differ between two releases.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct EnvDifference {
     pub added: Vec<EnvName>,
     pub changed: Vec<EnvName>,

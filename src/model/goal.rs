@@ -1,43 +1,32 @@
 //! The kinds of goals that a run may have.
 
-use std::fmt;
+use serde::Serialize;
 
-use serde::{Serialize, Serializer};
+use super::enum_words::words;
 
-/// The command that a run carries out on its hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GoalKind {
-    Deploy,
-    Stage,
-    Activate,
-    Rollback,
-    Prune,
-    Pin,
-    Unpin,
-    Lock,
-    Unlock,
+words! {
+    /// The command that a run carries out on its hosts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum GoalKind {
+        Deploy = "deploy",
+        Stage = "stage",
+        Activate = "activate",
+        Rollback = "rollback",
+        Prune = "prune",
+        Pin = "pin",
+        Unpin = "unpin",
+        Lock = "lock",
+        Unlock = "unlock",
+    }
 }
 
 impl GoalKind {
-    /// Returns the name of the command.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Deploy => "deploy",
-            Self::Stage => "stage",
-            Self::Activate => "activate",
-            Self::Rollback => "rollback",
-            Self::Prune => "prune",
-            Self::Pin => "pin",
-            Self::Unpin => "unpin",
-            Self::Lock => "lock",
-            Self::Unlock => "unlock",
-        }
-    }
-
     /// Returns what was done to a release or a host, for people.
     pub const fn past(self) -> &'static str {
         match self {
             Self::Stage => "staged",
+            Self::Prune => "pruned",
             Self::Pin => "pinned",
             Self::Unpin => "unpinned",
             Self::Lock => "locked",
@@ -54,17 +43,5 @@ impl GoalKind {
     /// Returns whether its command has `--wait`.
     pub const fn waits(self) -> bool {
         self.makes_live() || matches!(self, Self::Stage | Self::Prune)
-    }
-}
-
-impl fmt::Display for GoalKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-impl Serialize for GoalKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
     }
 }

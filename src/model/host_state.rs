@@ -45,7 +45,6 @@ pub struct HostState {
     pub key: Vec<u8>,
     /// The holder of the lock, if it is not us: a record for [`LockHolder::read`].
     pub holder: Option<String>,
-    /// Details of the locks.
     pub lock: LockFacts,
     /// When maintenance was turned on, if it is on and somebody asked.
     pub maintenance: Option<DateTime<Utc>>,
@@ -129,7 +128,6 @@ pub struct Facts {
     pub clock: DateTime<Utc>,
     /// Free bytes for this user below `deploy_to`.
     pub free_bytes: Option<u64>,
-    /// Free inodes below `deploy_to`.
     pub free_inodes: Option<u64>,
     /// The user that we are on the host.
     pub user: String,
@@ -189,9 +187,8 @@ pub struct UnitState {
     pub since: String,
     /// Whether its file is not what systemd has read of it.
     pub needs_daemon_reload: bool,
-    /// The targets of `/proc/<pid>/cwd` and `exe`, if they could be read.
+    /// The targets of `/proc/<pid>/cwd` and, below, of `exe`, if they could be read.
     pub cwd: Option<String>,
-    /// See `cwd`.
     pub exe: Option<String>,
     /// The start of the main process, in clock ticks since boot.
     pub started: Option<u64>,
@@ -369,21 +366,13 @@ impl HostState {
     /// Returns the entry that the newest activation could not be reverted, if there is one: a
     /// person must look.
     pub fn stuck(&self) -> Option<&Entry> {
-        let mut newest = None;
-        let mut stuck = None;
-        for entry in self.ledger.entries() {
-            match entry.event {
-                LedgerEvent::Activated => (newest, stuck) = (Some(&entry.release), None),
-                LedgerEvent::Failed if newest == Some(&entry.release) => stuck = Some(entry),
-                LedgerEvent::Committed | LedgerEvent::Reverted
-                    if newest == Some(&entry.release) =>
-                {
-                    stuck = None;
-                }
-                _ => {}
-            }
-        }
-        stuck
+        let ends = [LedgerEvent::Failed, LedgerEvent::Committed, LedgerEvent::Reverted];
+        let entries = self.ledger.entries();
+        let newest = entries.iter().rposition(|entry| entry.event == LedgerEvent::Activated)?;
+        let (activated, later) = entries.get(newest..)?.split_first()?;
+        let mut ended = later.iter().filter(|entry| entry.release == activated.release);
+        let last = ended.rfind(|entry| ends.contains(&entry.event))?;
+        (last.event == LedgerEvent::Failed).then_some(last)
     }
 
     /// Returns the hooks that an interrupted run did not run to their end. A run that goes on may do

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::enum_words::words;
 use super::host_state::HostState;
 use super::ledger::Entry;
 
@@ -20,36 +21,26 @@ pub struct Interrupted {
     pub record: Option<String>,
 }
 
-/// The step in which a run was interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stopped {
-    /// It had only connected.
-    Begin,
-    /// It was deleting old releases.
-    Prune,
-    /// It was uploading, or checking the upload.
-    Upload,
-    /// It was making links, running hooks or sealing.
-    Make,
-    /// It had recorded the activation; the flip was not done or is reverted.
-    Flip,
-    /// It had flipped `current`; the release is live and undecided.
-    Judge,
+words! {
+    /// The step in which a run was interrupted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Stopped {
+        /// It had only connected.
+        Begin = "begin",
+        /// It was deleting old releases.
+        Prune = "prune",
+        /// It was uploading, or checking the upload.
+        Upload = "upload",
+        /// It was making links, running hooks or sealing.
+        Make = "make",
+        /// It had recorded the activation; the flip was not done or is reverted.
+        Flip = "flip",
+        /// It had flipped `current`; the release is live and undecided.
+        Judge = "judge",
+    }
 }
 
 impl Stopped {
-    /// Returns the word for JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Begin => "begin",
-            Self::Prune => "prune",
-            Self::Upload => "upload",
-            Self::Make => "make",
-            Self::Flip => "flip",
-            Self::Judge => "judge",
-        }
-    }
-
     /// Returns whether a release is undecided.
     pub const fn is_undecided(self) -> bool {
         matches!(self, Self::Flip | Self::Judge)

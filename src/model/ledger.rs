@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::enum_words::words;
 use super::id::ReleaseId;
 use super::layout::Layout;
 
@@ -26,85 +27,36 @@ const FOREIGN: &str = "made by another tool";
 /// The reason of an entry that repeats the status of a release: see [`History::repeated`].
 const AS_BEFORE: &str = "as before: only the attempt to go back to it was reverted";
 
-/// The reason why an undecided release was reverted: the words that the ledger records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RevertReason {
-    /// It did not pass its checks.
-    Unhealthy,
-    /// Another host of the run failed.
-    Fleet,
-    /// The run was stopped, or lost the answer to its activation.
-    Interrupted,
-    /// The agent: a hook around the flip failed.
-    HookFailed,
-    /// The agent: a unit file could not be linked.
-    UnitFileFailed,
-    /// The agent: `current` could not be replaced.
-    FlipFailed,
-    /// The agent: the service could not be restarted.
-    RestartFailed,
-    /// The agent: the connection ended.
-    EndOfInput,
-    /// The agent: no line came in time.
-    Deadline,
-    /// The agent: it was ended by a signal.
-    Terminated,
-    /// A later run found it reverted, with nothing in the ledger about it.
-    FoundReverted,
+words! {
+    /// The reason why an undecided release was reverted: the words that the ledger records.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum RevertReason {
+        /// It did not pass its checks.
+        Unhealthy = "unhealthy",
+        /// Another host of the run failed.
+        Fleet = "fleet",
+        /// The run was stopped, or lost the answer to its activation.
+        Interrupted = "interrupted",
+        /// The agent: a hook around the flip failed.
+        HookFailed = "hook failed",
+        /// The agent: a unit file could not be linked.
+        UnitFileFailed = "unit file failed",
+        /// The agent: `current` could not be replaced.
+        FlipFailed = "flip failed",
+        /// The agent: the service could not be restarted.
+        RestartFailed = "restart failed",
+        /// The agent: the connection ended.
+        EndOfInput = "end of input",
+        /// The agent: no line came in time.
+        Deadline = "deadline",
+        /// The agent: it was ended by a signal.
+        Terminated = "terminated",
+        /// A later run found it reverted, with nothing in the ledger about it.
+        FoundReverted = "found taken back",
+    }
 }
 
 impl RevertReason {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Unhealthy,
-        Self::Fleet,
-        Self::Interrupted,
-        Self::HookFailed,
-        Self::UnitFileFailed,
-        Self::FlipFailed,
-        Self::RestartFailed,
-        Self::EndOfInput,
-        Self::Deadline,
-        Self::Terminated,
-        Self::FoundReverted,
-    ];
-
-    /// Returns the words of the ledger.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Unhealthy => "unhealthy",
-            Self::Fleet => "fleet",
-            Self::Interrupted => "interrupted",
-            Self::HookFailed => "hook failed",
-            Self::UnitFileFailed => "unit file failed",
-            Self::FlipFailed => "flip failed",
-            Self::RestartFailed => "restart failed",
-            Self::EndOfInput => "end of input",
-            Self::Deadline => "deadline",
-            Self::Terminated => "terminated",
-            Self::FoundReverted => "found taken back",
-        }
-    }
-
-    /// Returns the reason that the ledger records by `word`, if it is one of these.
-    pub fn read(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.word() == word)
-    }
-
-    /// Returns whether the agent writes it.
-    pub const fn is_agents(self) -> bool {
-        matches!(
-            self,
-            Self::HookFailed
-                | Self::UnitFileFailed
-                | Self::FlipFailed
-                | Self::RestartFailed
-                | Self::EndOfInput
-                | Self::Deadline
-                | Self::Terminated
-        )
-    }
-
     /// Returns whether the host reverted because it heard nothing more; the release may be good.
     pub const fn is_silence(self) -> bool {
         matches!(self, Self::EndOfInput | Self::Deadline | Self::Terminated | Self::FoundReverted)
@@ -112,10 +64,11 @@ impl RevertReason {
 }
 
 /// An event in the life of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LedgerEvent {
     /// The release is complete and sealed.
+    #[default]
     Staged,
     /// It is about to become live, undecided.
     Activated,
@@ -137,7 +90,7 @@ pub enum LedgerEvent {
 }
 
 /// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The version of the format: 1.
     pub v: u32,
@@ -199,45 +152,20 @@ impl Entry {
             event,
             at: TIME.to_owned(),
             release: release.to_owned(),
-            run: String::new(),
-            who: String::new(),
-            from: String::new(),
-            tool: String::new(),
-            artifact: None,
-            size: None,
-            env: None,
-            config: None,
-            revision: None,
-            reason: None,
-            back: None,
-            began: None,
-            expires: None,
-            app: None,
-            code: None,
-            sum: None,
+            ..Self::default()
         }
     }
 
     /// Returns when the operation began whose first entry this is; if that is not recorded, when it
     /// was written.
     pub fn began(&self) -> Option<DateTime<Utc>> {
-        let began = DateTime::parse_from_rfc3339(self.began.as_deref().unwrap_or(&self.at)).ok();
-        began.map(|at| at.with_timezone(&Utc)).or_else(|| self.time())
+        self.began.as_deref().and_then(read_time).or_else(|| self.time())
     }
 
     /// Sets the sum of the fields that decide. Those that the host fills in are not among them.
     #[must_use]
     pub fn summed(mut self) -> Self {
-        let event = serde_json::to_value(self.event).ok();
-        let event = event.as_ref().and_then(|event| event.as_str()).unwrap_or_default();
-        let core = Core {
-            event: event.to_owned(),
-            release: self.release.clone(),
-            run: self.run.clone(),
-            back: self.back.clone(),
-            reason: self.reason.clone(),
-            ..Core::default()
-        };
+        let core = serde_json::from_str::<Core>(&self.line()).unwrap_or_default();
         self.sum = Some(core.work_out());
         self
     }
@@ -288,45 +216,34 @@ impl Entry {
 
     /// Returns when it happened, if that can be read.
     pub fn time(&self) -> Option<DateTime<Utc>> {
-        DateTime::parse_from_rfc3339(&self.at).ok().map(|t| t.with_timezone(&Utc))
+        read_time(&self.at)
     }
 }
 
-/// The status of a release, by the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReleaseStatus {
-    /// Complete, and never activated.
-    Staged,
-    /// Activated, and neither committed nor reverted: a run was interrupted.
-    Undecided,
-    Good,
-    /// It was reverted before it was committed.
-    Reverted,
-    /// It was good, and a rollback left it.
-    RolledBack,
-    /// It could not be made, or could not be reverted.
-    Failed,
-    Pruned,
+fn read_time(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
 }
 
-impl ReleaseStatus {
-    /// Returns the words for people.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Staged => "staged",
-            Self::Undecided => "undecided",
-            Self::Good => "good",
-            Self::Reverted => "reverted",
-            Self::RolledBack => "rolled back",
-            Self::Failed => "failed",
-            Self::Pruned => "pruned",
-        }
+words! {
+    /// The status of a release: the last event that decides. Its word is for people.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum ReleaseStatus {
+        /// Complete, and never activated.
+        Staged = "staged",
+        /// Activated, and neither committed nor reverted: a run was interrupted.
+        Undecided = "undecided",
+        Good = "good",
+        Reverted = "reverted",
+        RolledBack = "rolled back",
+        #[default]
+        Failed = "failed",
+        Pruned = "pruned",
     }
 }
 
 /// The story of one release in the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub status: ReleaseStatus,
     /// Whether it was completed.
@@ -368,27 +285,13 @@ impl fmt::Display for Newer {
     }
 }
 
-/// One line of the ledger, as far as it is understood.
-enum LedgerLine {
-    /// An entry that is understood.
-    Entry(Box<Entry>),
-    /// An event of this release that is not understood.
-    Unknown { release: String },
-    /// An event of this release in a newer format.
-    Newer { release: String, newer: Newer },
-    /// The torn beginning of a `staged` entry: the release was never complete.
-    NeverStaged,
-    /// A damaged line, which may be about any release.
-    Damaged,
-}
-
 /// Returns whether a character shows damage: no program writes it.
 fn is_odd(c: char) -> bool {
     c.is_control() || c == char::REPLACEMENT_CHARACTER
 }
 
 /// The fields of a line that no version will change.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Core {
     v: u32,
@@ -399,16 +302,25 @@ struct Core {
     reason: Option<String>,
     tool: String,
     sum: Option<String>,
-}
-
-impl Default for Core {
-    fn default() -> Self {
-        let [event, release, run, tool] = [const { String::new() }; 4];
-        Self { v: FORMAT, event, release, run, back: None, reason: None, tool, sum: None }
-    }
+    /// Whether the end of the line was never written.
+    #[serde(skip)]
+    is_torn: bool,
 }
 
 impl Core {
+    /// Reads a line, unless it is damaged and may be about any release.
+    fn read(line: &str) -> Option<Self> {
+        match serde_json::from_str::<Self>(line) {
+            Ok(core) => (core.v > FORMAT || !core.is_damaged(line)).then_some(core),
+            Err(error) if error.is_eof() && !line.contains(is_odd) => {
+                let begun = &line[..line.rfind("\",")?];
+                let core = serde_json::from_str(&format!("{begun}\"}}")).ok()?;
+                Some(Self { is_torn: true, ..core }).filter(|core| !core.release.is_empty())
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Returns whether the sum does not fit, or an odd character shows damage. A damaged block that
     /// begins in one line and ends in a later one can leave one line of JSON, even with a sum that
     /// fits, and the lines between are lost.
@@ -425,40 +337,6 @@ impl Core {
         let more = more.as_deref().unwrap_or_default();
         let text = format!("{} {} {} {more}", self.event, self.release, self.run);
         Digest::of(text.as_bytes()).to_string()[..8].to_owned()
-    }
-}
-
-impl LedgerLine {
-    /// Carriage returns at the end are no damage: readers of lines drop them.
-    fn read(line: &str) -> Self {
-        let line = line.trim_end_matches('\r');
-        match serde_json::from_str::<Core>(line) {
-            Ok(core) if core.v > FORMAT => Self::newer(core),
-            Ok(core) if core.is_damaged(line) => Self::Damaged,
-            Ok(core) => match serde_json::from_str(line) {
-                Ok(entry) => Self::Entry(entry),
-                Err(_) => Self::Unknown { release: core.release },
-            },
-            Err(error) if error.is_eof() && !line.contains(is_odd) => Self::torn(line),
-            Err(_) => Self::Damaged,
-        }
-    }
-
-    fn newer(core: Core) -> Self {
-        let tool = Some(core.tool).filter(|tool| !tool.is_empty());
-        let newer = Newer { what: "the ledger".to_owned(), version: core.v.to_string(), tool };
-        Self::Newer { release: core.release, newer }
-    }
-
-    /// Reads the beginning of a line whose end was never written.
-    fn torn(line: &str) -> Self {
-        let whole = line.rfind("\",").map(|end| format!("{}\"}}", &line[..end]));
-        match whole.and_then(|whole| serde_json::from_str::<Core>(&whole).ok()) {
-            Some(core) if core.release.is_empty() => Self::Damaged,
-            Some(core) if core.event == "staged" => Self::NeverStaged,
-            Some(core) => Self::Unknown { release: core.release },
-            None => Self::Damaged,
-        }
     }
 }
 
@@ -485,24 +363,33 @@ impl Ledger {
     pub fn parse_numbered<'a>(lines: impl IntoIterator<Item = (usize, &'a str)>) -> Self {
         let mut ledger = Self::default();
         for (number, line) in lines.into_iter().filter(|(_, line)| !line.is_empty()) {
-            ledger.take(number, LedgerLine::read(line));
+            ledger.take(number, line);
         }
         ledger
     }
 
-    fn take(&mut self, number: usize, line: LedgerLine) {
-        if !matches!(line, LedgerLine::Entry(_)) {
-            self.unreadable.push(number);
+    /// Takes one line. Carriage returns at the end are no damage: readers of lines drop them.
+    fn take(&mut self, number: usize, line: &str) {
+        let line = line.trim_end_matches('\r');
+        let core = Core::read(line);
+        if core.as_ref().is_some_and(|core| core.v <= FORMAT)
+            && let Ok(entry) = serde_json::from_str(line)
+        {
+            return self.entries.push(entry);
         }
-        match line {
-            LedgerLine::Entry(entry) => self.entries.push(*entry),
-            LedgerLine::Unknown { release } => _ = self.unknown.insert(release),
-            LedgerLine::Newer { release, newer } => {
-                self.unknown.insert(release);
-                self.newer = Some(newer);
+        self.unreadable.push(number);
+        match core {
+            None => self.damaged_at = Some(self.entries.len()),
+            // The beginning of a `staged` line: the release was never complete.
+            Some(core) if core.is_torn && core.event == "staged" => {}
+            Some(core) => {
+                if core.v > FORMAT && !core.is_torn {
+                    let tool = Some(core.tool).filter(|tool| !tool.is_empty());
+                    let (what, version) = ("the ledger".to_owned(), core.v.to_string());
+                    self.newer = Some(Newer { what, version, tool });
+                }
+                self.unknown.insert(core.release);
             }
-            LedgerLine::NeverStaged => {}
-            LedgerLine::Damaged => self.damaged_at = Some(self.entries.len()),
         }
     }
 
@@ -572,12 +459,7 @@ impl Ledger {
 
     /// Returns the history of every release.
     pub fn histories(&self) -> BTreeMap<String, History> {
-        let mut all = BTreeMap::<String, History>::new();
-        for entry in self.entries.iter().filter(|entry| entry.event != LedgerEvent::Ran) {
-            let history = all.entry(entry.release.clone()).or_insert_with(|| History::begin(entry));
-            history.apply(entry);
-        }
-        all
+        History::all(&self.entries)
     }
 
     /// Returns what was live at a moment, and within a minute before and after: clocks are not
@@ -619,37 +501,27 @@ impl Ledger {
     /// Returns the history of a release, if there is one.
     pub fn history(&self, id: ReleaseId) -> Option<History> {
         let release = id.to_string();
-        let ours = |entry: &&Entry| entry.release == release && entry.event != LedgerEvent::Ran;
-        let entries = self.entries.iter().filter(ours);
-        entries.fold(None, |history, entry| {
-            let mut history = history.unwrap_or_else(|| History::begin(entry));
-            history.apply(entry);
-            Some(history)
-        })
+        let entries = self.entries.iter().filter(|entry| entry.release == release);
+        History::all(entries).remove(&release)
     }
 }
 
 impl History {
-    fn begin(entry: &Entry) -> Self {
-        Self {
-            status: ReleaseStatus::Failed,
-            staged: false,
-            foreign: false,
-            pinned: false,
-            origin: None,
-            last: entry.clone(),
-            committed_at: None,
-            back: None,
-            before: ReleaseStatus::Failed,
+    /// Returns the histories of the releases that these entries are about.
+    fn all<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTreeMap<String, Self> {
+        let mut all = BTreeMap::<String, Self>::new();
+        for entry in entries.into_iter().filter(|entry| entry.event != LedgerEvent::Ran) {
+            let begin = || Self { last: entry.clone(), ..Self::default() };
+            all.entry(entry.release.clone()).or_insert_with(begin).apply(entry);
         }
+        all
     }
 
     /// Returns until when it may be activated by itself: it was staged for that, and never
     /// activated.
     pub fn expires(&self) -> Option<DateTime<Utc>> {
         let entry = self.origin.as_ref().filter(|_| self.status == ReleaseStatus::Staged)?;
-        let at = DateTime::parse_from_rfc3339(entry.expires.as_deref()?).ok()?;
-        Some(at.with_timezone(&Utc))
+        read_time(entry.expires.as_deref()?)
     }
 
     /// Returns the event to repeat after `reverted`, if the release was decided on before. Without

@@ -5,7 +5,6 @@
 pub struct SharedLink {
     /// The path in the release, and in `shared/`.
     pub path: String,
-    /// The kind of its target.
     pub kind: SharedKind,
 }
 

@@ -99,19 +99,18 @@ impl Manifest {
         Digest::of(self.to_text().as_bytes())
     }
 
-    /// Reads canonical lines, in any order. Fails at a line that is not canonical.
-    pub fn parse(text: &str) -> Result<Self, NotAManifest> {
+    /// Reads canonical lines, in any order. `None`: one of them is not canonical.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut nodes = BTreeMap::new();
         // `lines` would drop a carriage return, which is part of a name here.
-        for (number, read) in text.split_terminator('\n').enumerate() {
-            let bad = || NotAManifest { line: number + 1 };
-            let (path, node) = parse_line(read).ok_or_else(bad)?;
+        for read in text.split_terminator('\n') {
+            let (path, node) = parse_line(read)?;
             let canonical = stays_inside(&path) && line(&path, &node) == read;
             if !canonical || nodes.insert(path, node).is_some() {
-                return Err(bad());
+                return None;
             }
         }
-        Ok(Self { nodes })
+        Some(Self { nodes })
     }
 }
 
@@ -173,12 +172,4 @@ fn parse_line(line: &str) -> Option<(String, Node)> {
         }
         _ => None,
     }
-}
-
-/// A text that is not a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of the manifest is not readable")]
-pub struct NotAManifest {
-    /// The line that cannot be read, from 1.
-    pub line: usize,
 }

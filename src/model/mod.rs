@@ -6,6 +6,7 @@ pub mod codec;
 pub mod delta;
 pub mod digest;
 pub mod drift;
+pub(crate) mod enum_words;
 pub mod env_keys;
 pub mod goal;
 pub mod hook;

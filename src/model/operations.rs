@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::enum_words::words;
 use super::ledger::{Entry, LedgerEvent};
 
 /// One operation of a user on a release.
@@ -29,71 +30,40 @@ pub struct Operation {
     pub pruned: Vec<String>,
 }
 
-/// The command that an operation was, or a recovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OperationKind {
-    /// A release was made, and perhaps activated.
-    Deploy,
-    /// A release was made, to be activated later.
-    Stage,
-    /// A release that was staged before was activated.
-    Activate,
-    /// A release that was there was activated again.
-    Rollback,
-    /// A release was deleted.
-    Prune,
-    /// A release was pinned.
-    Pin,
-    /// A release was unpinned.
-    Unpin,
-    /// A command was run in the live release.
-    Run,
-    /// An undecided release was recovered whose activation is not in the ledger.
-    Recovery,
-}
-
-impl OperationKind {
-    /// Returns one word, for people and JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Deploy => "deploy",
-            Self::Stage => "stage",
-            Self::Activate => "activate",
-            Self::Rollback => "rollback",
-            Self::Prune => "prune",
-            Self::Pin => "pin",
-            Self::Unpin => "unpin",
-            Self::Run => "run",
-            Self::Recovery => "settle",
-        }
+words! {
+    /// The command that an operation was, or a recovery.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum OperationKind {
+        /// A release was made, and perhaps activated.
+        Deploy = "deploy",
+        /// A release was made, to be activated later.
+        Stage = "stage",
+        /// A release that was staged before was activated.
+        Activate = "activate",
+        /// A release that was there was activated again.
+        Rollback = "rollback",
+        Prune = "prune",
+        Pin = "pin",
+        Unpin = "unpin",
+        /// A command was run in the live release.
+        Run = "run",
+        /// An undecided release was recovered whose activation is not in the ledger.
+        Recovery = "settle",
     }
 }
 
-/// The outcome of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It was done and, if a release was activated, committed.
-    Done,
-    /// The release was made and never activated.
-    Staged,
-    /// The release is undecided.
-    Undecided,
-    /// The release was reverted.
-    Reverted,
-    /// The release could not be made, or not be reverted.
-    Failed,
-}
-
-impl Outcome {
-    /// Returns one word, for people and JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Staged => "staged",
-            Self::Undecided => "undecided",
-            Self::Reverted => "reverted",
-            Self::Failed => "failed",
-        }
+words! {
+    /// The outcome of an operation.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Outcome {
+        /// It was done and, if a release was activated, committed.
+        Done = "done",
+        /// The release was made and never activated.
+        Staged = "staged",
+        Undecided = "undecided",
+        Reverted = "reverted",
+        /// The release could not be made, or not be reverted.
+        Failed = "failed",
     }
 }
 

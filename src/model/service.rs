@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::enum_words::words;
 use super::slots::SLOT;
 
 /// One service of the release: what runs it, or a part of it.
@@ -116,33 +119,33 @@ pub fn limit_of<'s>(services: impl IntoIterator<Item = &'s Service>) -> Duration
     services.into_iter().map(|service| service.limit).sum()
 }
 
-/// The systemd that a unit belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The system's: `sudo -n systemctl …` (or plain `systemctl` as root).
-    System,
-    /// The deploying user's: `systemctl --user …`.
-    User,
+words! {
+    /// The systemd that a unit belongs to.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Scope {
+        /// The system's: `sudo -n systemctl …` (or plain `systemctl` as root).
+        System = "system",
+        /// The deploying user's: `systemctl --user …`.
+        User = "user",
+    }
 }
 
-/// The kind of a unit, by the end of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnitKind {
-    Service,
-    Socket,
-    Timer,
-    Target,
+words! {
+    /// The kind of a unit, by the end of its name.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum UnitKind {
+        Service = "service",
+        Socket = "socket",
+        Timer = "timer",
+        Target = "target",
+    }
 }
 
 impl UnitKind {
     /// Returns the kind of the unit with this name.
     pub fn of(name: &str) -> Self {
-        match name.rsplit_once('.') {
-            Some((_, "socket")) => Self::Socket,
-            Some((_, "timer")) => Self::Timer,
-            Some((_, "target")) => Self::Target,
-            _ => Self::Service,
-        }
+        name.rsplit_once('.').and_then(|(_, kind)| Self::read(kind)).unwrap_or(Self::Service)
     }
 }
 
@@ -153,33 +156,22 @@ impl Unit {
     }
 }
 
-/// The effect of a flip on a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// `systemctl restart`.
-    Restart,
-    /// `systemctl reload`.
-    Reload,
-    /// `systemctl reload-or-restart`.
-    ReloadOrRestart,
-    /// `systemctl start`: one that runs is left alone.
-    Start,
-    /// Nothing: it is only judged.
-    None,
+words! {
+    /// The effect of a flip on a unit. Its word is the verb of systemctl, or the agent's for none.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Action {
+        Restart = "restart",
+        Reload = "reload",
+        ReloadOrRestart = "reload-or-restart",
+        /// One that runs is left alone.
+        Start = "start",
+        /// Nothing: it is only judged.
+        None = "none",
+    }
 }
 
 impl Action {
-    /// Returns the verb of systemctl, or the agent's word for none.
-    pub const fn verb(self) -> &'static str {
-        match self {
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-            Self::ReloadOrRestart => "reload-or-restart",
-            Self::Start => "start",
-            Self::None => "none",
-        }
-    }
-
     /// Returns whether a unit may keep its main process.
     pub const fn reloads(self) -> bool {
         matches!(self, Self::Reload | Self::ReloadOrRestart)
@@ -197,40 +189,37 @@ impl Action {
     }
 }
 
-/// The evidence that a service runs the release, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Proof {
-    /// It was started after the flip, and nothing ties it to the release.
-    Restarted,
-    /// It was reloaded after the flip and has the same main process as before; its workers are new,
-    /// or a health check looks at what it serves.
-    Reloaded,
-    /// It was started after the flip, and its definition goes through `current`.
-    Inferred,
-    /// A process of it works in the release, or runs a program of it, and began after the flip.
-    Seen,
-}
-
-impl Proof {
-    /// Returns the word for JSON and for the config.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Restarted => "restarted",
-            Self::Reloaded => "reloaded",
-            Self::Inferred => "inferred",
-            Self::Seen => "seen",
-        }
+words! {
+    /// The evidence that a service runs the release, weakest first.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Proof {
+        /// It was started after the flip, and nothing ties it to the release.
+        Restarted = "restarted",
+        /// It was reloaded after the flip and has the same main process as before; its workers are new,
+        /// or a health check looks at what it serves.
+        Reloaded = "reloaded",
+        /// It was started after the flip, and its definition goes through `current`.
+        Inferred = "inferred",
+        /// A process of it works in the release, or runs a program of it, and began after the flip.
+        Seen = "seen",
     }
 }
 
 /// The proof that one service of a host runs the release.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ServiceProof {
     /// The name of the service.
+    #[serde(rename = "name")]
     pub service: String,
     pub unit: Option<String>,
     /// `None`: there was nothing to prove, for it is a command.
     pub proof: Option<Proof>,
+}
+
+/// Returns the weakest proof of all services; `None`: there is nothing to prove.
+pub fn weakest_proof(services: &[ServiceProof]) -> Option<Proof> {
+    services.iter().filter_map(|service| service.proof).min()
 }
 
 impl fmt::Display for Service {

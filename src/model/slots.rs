@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::enum_words::words;
 use super::id::ReleaseId;
 
 /// The placeholder for the name of a slot in the name of a unit.
@@ -44,13 +45,6 @@ pub struct TrafficFile {
     pub content: String,
 }
 
-impl Slots {
-    /// Returns the names of both.
-    pub fn names(&self) -> Vec<String> {
-        self.pair.iter().map(|slot| slot.name.clone()).collect()
-    }
-}
-
 /// The state of one slot, as a look finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotState {
@@ -61,35 +55,18 @@ pub struct SlotState {
     pub release: Option<ReleaseId>,
 }
 
-/// The activity of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlotActivity {
-    /// It runs the live release.
-    Live,
-    /// It was left and goes on answering for a while.
-    Draining,
-    /// It was left and still runs.
-    Warm,
-    /// Nothing runs in it.
-    Idle,
-}
-
-impl SlotActivity {
-    const ALL: [Self; 4] = [Self::Live, Self::Draining, Self::Warm, Self::Idle];
-
-    /// Returns the word of the agent and of JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Draining => "draining",
-            Self::Warm => "warm",
-            Self::Idle => "idle",
-        }
-    }
-
-    /// Returns what a word says.
-    pub fn read(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|activity| activity.word() == word)
+words! {
+    /// The activity of a slot.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum SlotActivity {
+        /// It runs the live release.
+        Live = "live",
+        /// It was left and goes on answering for a while.
+        Draining = "draining",
+        /// It was left and still runs.
+        Warm = "warm",
+        /// Nothing runs in it.
+        Idle = "idle",
     }
 }
 
@@ -111,6 +88,11 @@ pub struct SlotChange {
 }
 
 impl Slots {
+    /// Returns the names of both.
+    pub fn names(&self) -> Vec<String> {
+        self.pair.iter().map(|slot| slot.name.clone()).collect()
+    }
+
     /// Returns the slot that runs `back`, which serves, and the other one, in which the release
     /// `id` is or will be.
     pub fn choose(

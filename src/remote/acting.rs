@@ -1,7 +1,6 @@
 //! Acts on a host as another user than the one that logs in, by sudo, doas or run0: one wrapper
 //! around every command. A password goes to sudo by standard input, once sudo asks for it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,32 +35,29 @@ pub struct Password {
     known: Arc<OnceCell<Result<Arc<str>, String>>>,
 }
 
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
-}
-
 impl Password {
     /// Returns the password that `ask` will have.
     pub fn new(ask: AskPassword) -> Self {
         Self { ask, known: Arc::default() }
     }
 
-    async fn line(&self) -> Result<Bytes, SessionError> {
+    /// Writes it to sudo, which has asked for it.
+    async fn send(&self, channel: &mut Channel) -> Result<(), SessionError> {
         let known = self.known.get_or_init(async || (self.ask)().await.map(Arc::from)).await;
-        match known {
-            Ok(password) => Ok(Bytes::from(format!("{password}\n"))),
-            Err(reason) => Err(SessionError::Setting {
-                setting: "the password of sudo".to_owned(),
-                reason: reason.clone(),
-            }),
-        }
+        let password = known.as_ref().map_err(|reason| SessionError::Setting {
+            setting: "the password of sudo".to_owned(),
+            reason: reason.clone(),
+        })?;
+        let sent = async {
+            channel.input.write_all(format!("{password}\n").as_bytes()).await?;
+            channel.input.flush().await
+        };
+        sent.await.map_err(|error| SessionError::Lost { reason: error.to_string() })
     }
 }
 
 /// The rights that commands on a host get beside those of the login.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Rights {
     /// The words of sudo, doas or run0; with `-S`, it takes a password from its standard input.
     pub command: Vec<String>,
@@ -125,30 +121,20 @@ impl ActingSession {
                 return Ok(with_rest(channel, rest));
             }
             if let Some(at) = find(&said, PROMPT) {
-                if self.rights.password.is_none() {
+                let Some(password) = &self.rights.password else {
                     return Err(refused(user, b"a password is required"));
-                }
+                };
                 if asked {
                     return Err(refused(user, b"the password was wrong"));
                 }
                 asked = true;
                 said.drain(..at + PROMPT.len());
-                self.answer(&mut channel).await?;
+                password.send(&mut channel).await?;
             }
             if out.len().max(said.len()) > MOST_NOISE {
                 return Err(refused(user, b"it printed more than a login does"));
             }
         }
-    }
-
-    async fn answer(&self, channel: &mut Channel) -> Result<(), SessionError> {
-        let Some(password) = &self.rights.password else { return Ok(()) };
-        let line = password.line().await?;
-        let sent = async {
-            channel.input.write_all(&line).await?;
-            channel.input.flush().await
-        };
-        sent.await.map_err(|error| SessionError::Lost { reason: error.to_string() })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::delta::{BaseState, PartialUpload};
 use crate::model::digest::Digest;
 use crate::model::drift::{Drift, DriftKind, drift};
 use crate::model::hook::HookPlace;
-use crate::model::host_state::{Current, Facts, HostState, LockFacts, OwedHooks, Owner, UnitState};
+use crate::model::host_state::{Current, Facts, HostState, OwedHooks, Owner, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Ledger, Newer};
@@ -121,7 +121,10 @@ pub fn host_state(raw: &str) -> HostState {
     let mut dangling = false;
     for (word, value) in pairs(text) {
         match word {
-            "current" => state.current = current(value),
+            "current" => {
+                let foreign = || Current::Foreign(value.to_owned());
+                state.current = Layout::parse_target(value).map_or_else(foreign, Current::Release);
+            }
             "dangling" => dangling = true,
             "notalink" => state.current = Current::NotALink,
             "release" => state.present.push(value.to_owned()),
@@ -134,7 +137,9 @@ pub fn host_state(raw: &str) -> HostState {
             "leftover" => state.leftovers.push(value.to_owned()),
             "key" => state.key = value.as_bytes().to_vec(),
             "holder" => state.holder = Some(value.to_owned()),
-            "deploylock" | "owner" | "stale" => lock_fact(&mut state.lock, word, value),
+            "deploylock" => state.lock.deploy_lock = Some(value.to_owned()),
+            "owner" => state.lock.owner = owner(value),
+            "stale" => state.lock.stale = Some(value.to_owned()),
             _ => fact(&mut state.facts, word, value),
         }
     }
@@ -186,22 +191,10 @@ fn ledger(text: &str) -> Ledger {
     }))
 }
 
-fn lock_fact(lock: &mut LockFacts, word: &str, value: &str) {
-    match word {
-        "deploylock" => lock.deploy_lock = Some(value.to_owned()),
-        "stale" => lock.stale = Some(value.to_owned()),
-        _ => {
-            let owner = value.split_once(' ').and_then(|(pid, run)| Some((pid.parse().ok()?, run)));
-            lock.owner = owner.map(|(pid, run)| Owner { pid, run: run.to_owned() });
-        }
-    }
-}
-
-fn current(raw: &str) -> Current {
-    match Layout::parse_target(raw) {
-        Some(id) => Current::Release(id),
-        None => Current::Foreign(raw.to_owned()),
-    }
+/// Reads `4711 run000000001`.
+fn owner(text: &str) -> Option<Owner> {
+    let (pid, run) = text.split_once(' ')?;
+    Some(Owner { pid: pid.parse().ok()?, run: run.to_owned() })
 }
 
 fn fact(facts: &mut Facts, word: &str, value: &str) {
@@ -507,10 +500,8 @@ pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::
             "apart" => _ = found.unshareable.insert(below(value).to_owned()),
             "part" => {
                 let (of, place) = value.split_once(' ').unwrap_or_default();
-                parts.push((
-                    of,
-                    PartialUpload { place: place.to_owned(), ..PartialUpload::default() },
-                ));
+                let part = PartialUpload { place: place.to_owned(), ..PartialUpload::default() };
+                parts.push((of, part));
             }
             "file" => {
                 let file = part_file(value);

@@ -1,33 +1,35 @@
 //! Our end of one conversation with the agent.
 
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{iter, mem};
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::answer::{CheckFacts, Judgement, host_state, judgements, probe};
 use super::error::AgentError;
-use super::frames::{Frame, Frames, HookOutput, Response};
+use super::frames::{Frames, HookOutput, Response};
 use super::order::Order;
 use super::quote::list;
 use super::replies::{Replies, Reply};
-use super::script::{self, Parts};
+use super::script::{self, OF_STREAMS, Parts};
 use super::session::{Channel, Output, Session};
 use super::tail::Tail;
-use super::upload::{self, Chunks, UploadCommands, UploadOptions};
+use super::upload::{self, Chunks, UploadOptions};
 use crate::model::codec::Codec;
+use crate::model::enum_words::words;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::mutex::lock;
-use crate::model::service::{Image, Scope, Service, ServiceKind, Unit, limit_of};
+use crate::model::service::{Image, Service, ServiceKind, Unit, limit_of};
 
 /// Limit for the greeting; it includes a slow `.bashrc` and a slow disk.
 const GREETING_LIMIT: Duration = Duration::from_mins(1);
@@ -81,23 +83,14 @@ impl Hello {
     }
 }
 
-/// The rule for looking for processes that run from a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scan {
-    No,
-    /// If there are releases that are not live, which may be pruned.
-    Others,
-    Yes,
-}
-
-impl Scan {
-    /// Returns the agent's word.
-    const fn word(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Others => "others",
-            Self::Yes => "yes",
-        }
+words! {
+    /// The rule for looking for processes that run from a release.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Scan {
+        No = "no",
+        /// If there are releases that are not live, which may be pruned.
+        Others = "others",
+        Yes = "yes",
     }
 }
 
@@ -267,13 +260,14 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { shared, ports }).await?.text))
     }
 
-    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several.
+    /// Streams a release, `chunks` and then `tail`, about `len` bytes, to the host over a channel of its own, or several.
     /// With `large`, the id of the release, its large files are read back while they arrive.
     pub async fn receive(
         &self,
         codec: Codec,
         large: Option<ReleaseId>,
         chunks: Chunks,
+        tail: Bytes,
         len: u64,
         options: &UploadOptions<'_>,
     ) -> Result<(), AgentError> {
@@ -284,8 +278,8 @@ impl Agent {
         let stage = large.map(|id| Layout::staging(id, run)).unwrap_or_default();
         let receive = command("receive", &[("codec", codec.word()), ("stage", &stage)]);
         let stripe = |descriptor: &str| command("stripe", &[("descriptor", descriptor)]);
-        let commands = UploadCommands { receive, stripe: &stripe };
-        upload::send(&self.session, &commands, chunks, len, options).await
+        // Its state is large, and most uploads go between the orders.
+        Box::pin(upload::send(&self.session, &receive, &stripe, chunks, tail, len, options)).await
     }
 
     /// Sends orders and `bye` as one message: the host obeys them, then unlocks and ends. Returns
@@ -311,9 +305,7 @@ impl Agent {
             other => other.map(|_| ()),
         }
     }
-}
 
-impl Agent {
     /// Ends the conversation and starts a stream on the same connection: a channel that prints for
     /// a person until it ends. `services` are those that it is about.
     pub async fn into_stream(
@@ -322,8 +314,7 @@ impl Agent {
         services: &[Service],
         arguments: &[(&str, &str)],
     ) -> Result<HostStream, AgentError> {
-        let forms = script::of_streams();
-        let script = if self.packed { &forms.packed } else { &forms.plain };
+        let script = if self.packed { &OF_STREAMS.packed } else { &OF_STREAMS.plain };
         let (session, hello) = (Arc::clone(&self.session), self.hello.clone());
         let services: Vec<_> = services.iter().map(service_words).collect();
         let (services, seconds) = (list(&services), hello.deadline.as_secs().max(1).to_string());
@@ -376,14 +367,12 @@ impl Drop for Agent {
 
 /// Returns the limit for the answers to orders that are obeyed one after the other.
 fn limits<'a>(hello: &Hello, orders: impl Iterator<Item = &'a Order>) -> Duration {
-    orders.map(|order| limit(hello, order)).sum()
-}
-
-/// Returns the limit for the answer to an order.
-fn limit(hello: &Hello, order: &Order) -> Duration {
-    let spec = order.spec();
-    let restarts = if spec.restarts { limit_of(&hello.services) * 3 } else { Duration::ZERO };
-    spec.limit + hello.deadline + restarts
+    let restarts = limit_of(&hello.services) * 3;
+    let limit = |order: &Order| {
+        let spec = order.spec();
+        spec.limit + hello.deadline + if spec.restarts { restarts } else { Duration::ZERO }
+    };
+    orders.map(limit).sum()
 }
 
 /// Returns the command that begins a conversation.
@@ -414,8 +403,7 @@ fn service_words(service: &Service) -> String {
     let file = service.unit().and_then(|unit| unit.file.as_deref()).unwrap_or_default();
     let (scope, target, action, log) = match &service.what {
         ServiceKind::Unit(Unit { name, scope, action, .. }) => {
-            let scope = if *scope == Scope::User { "user" } else { "system" };
-            (scope, name, action.verb(), "")
+            (scope.word(), name, action.word(), "")
         }
         ServiceKind::Command { restart, stop, log } => {
             let [stop, log] = [stop, log].map(|text| text.as_deref().unwrap_or_default());
@@ -437,11 +425,9 @@ fn service_words(service: &Service) -> String {
     list(&words)
 }
 
-type ChannelInput = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
-
 /// Writes messages as they come, and `hold` when none has come for `beat`.
 async fn write_lines(
-    mut input: ChannelInput,
+    mut input: Pin<Box<dyn AsyncWrite + Send>>,
     mut lines: mpsc::UnboundedReceiver<Vec<Bytes>>,
     beat: Duration,
 ) {
@@ -482,7 +468,9 @@ async fn read_frames(
             Output::Stdout(bytes) => {
                 let found = frames.feed(&bytes);
                 greeted |= found.as_ref().is_ok_and(|found| !found.is_empty());
-                if let Err(reason) = found.and_then(|found| hand_out(found, &replies)) {
+                let given = found.map(|found| found.into_iter().all(|frame| replies.give(frame)));
+                if given != Ok(true) {
+                    let reason = given.err().unwrap_or_else(|| "unexpected answer".to_owned());
                     return replies.end(AgentError::Garbled { reason });
                 }
             }
@@ -498,18 +486,4 @@ async fn read_frames(
         let noise = frames.noise();
         AgentError::NoGreeting { said: format!("{how}\n{noise}\n{said}").trim().to_owned() }
     });
-}
-
-/// Gives each frame to the request that is first in line. Fails if there is none.
-fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
-    for frame in found {
-        let asked = match frame {
-            Frame::Said(said) => replies.say(said),
-            Frame::Response(answer) => replies.answer(answer),
-        };
-        if !asked {
-            return Err("unexpected answer".to_owned());
-        }
-    }
-    Ok(())
 }

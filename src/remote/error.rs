@@ -40,12 +40,7 @@ pub enum AgentError {
     },
     /// The host could not send files of a release.
     #[error("the host could not send files of the release: {how}")]
-    Unread {
-        /// The exit status.
-        how: String,
-        /// The last lines of its output.
-        said: String,
-    },
+    Unread { how: String, said: String },
     /// The packed file could not be read back.
     #[error("the packed release could not be read")]
     Spool { source: std::io::Error },

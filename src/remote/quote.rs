@@ -40,8 +40,3 @@ pub fn shown_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { word(text) }
 }
-
-/// Returns ` name='value'`, an argument of a command.
-pub(super) fn named(name: &str, value: &str) -> String {
-    format!(" {name}={}", word(value))
-}

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError};
+use tokio::time::{Instant, timeout_at};
 
 use super::error::AgentError;
-use super::frames::{HookOutput, Response};
+use super::frames::{Frame, HookOutput, Response};
 use crate::model::mutex::lock;
 
 /// All pending requests, the next one to be answered first.
@@ -18,7 +18,7 @@ pub(super) struct Replies(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
-    waiting: VecDeque<PendingRequest>,
+    waiting: VecDeque<UnboundedSender<News>>,
     /// The time by which the last answer must have come.
     by: Option<Instant>,
     over: bool,
@@ -26,18 +26,18 @@ struct Places {
     reason: Option<AgentError>,
 }
 
-/// A pending request: where its output and its answer go, and a signal that it is first in line.
-struct PendingRequest {
-    said: mpsc::UnboundedSender<HookOutput>,
-    answer: oneshot::Sender<Result<Response, AgentError>>,
-    turn: oneshot::Sender<Instant>,
+/// What a pending request is told.
+enum News {
+    /// Since when it is first in line.
+    Turn(Instant),
+    Frame(Frame),
+    /// Why the conversation is over.
+    End(AgentError),
 }
 
 /// The answer to one order, once it comes.
 pub struct Reply {
-    said: mpsc::UnboundedReceiver<HookOutput>,
-    answer: oneshot::Receiver<Result<Response, AgentError>>,
-    turn: oneshot::Receiver<Instant>,
+    news: UnboundedReceiver<News>,
     /// The latest time for the answer, whenever it becomes first in line.
     by: Instant,
     limit: Duration,
@@ -46,9 +46,8 @@ pub struct Reply {
 impl Reply {
     /// Returns the reply of a conversation that is over.
     pub fn gone() -> Self {
-        let ((_, answer), (_, turn)) = (oneshot::channel(), oneshot::channel());
-        let (_, said) = mpsc::unbounded_channel();
-        Self { said, answer, turn, by: Instant::now(), limit: Duration::ZERO }
+        let (_, news) = mpsc::unbounded_channel();
+        Self { news, by: Instant::now(), limit: Duration::ZERO }
     }
 
     /// Waits for the answer.
@@ -58,17 +57,14 @@ impl Reply {
 
     /// Waits for the answer; `tell` gets output that comes before it.
     pub async fn hear(mut self, tell: impl Fn(HookOutput)) -> Result<Response, AgentError> {
-        let mut waits = true;
         loop {
-            tokio::select! {
-                biased;
-                Some(said) = self.said.recv() => tell(said),
-                answer = &mut self.answer => return answer.unwrap_or_else(|_| Err(AgentError::gone())),
-                turn = &mut self.turn, if waits => {
-                    waits = false;
-                    self.by = turn.map_or(self.by, |turn| self.by.min(turn + self.limit));
-                }
-                () = sleep_until(self.by) => return Err(AgentError::Silent { after: self.limit }),
+            match timeout_at(self.by, self.news.recv()).await {
+                Ok(Some(News::Turn(since))) => self.by = self.by.min(since + self.limit),
+                Ok(Some(News::Frame(Frame::Said(said)))) => tell(said),
+                Ok(Some(News::Frame(Frame::Response(answer)))) => return Ok(answer),
+                Ok(Some(News::End(reason))) => return Err(reason),
+                Ok(None) => return Err(AgentError::gone()),
+                Err(_) => return Err(AgentError::Silent { after: self.limit }),
             }
         }
     }
@@ -82,39 +78,33 @@ impl Replies {
     /// Adds a request whose answer must come within `limit` of the one before it. `send` sends the
     /// order; if it returns false, or the conversation is over, the reply says so.
     pub(super) fn expect(&self, limit: Duration, send: impl FnOnce() -> bool) -> Reply {
-        let ((sender, answer), (turn, comes)) = (oneshot::channel(), oneshot::channel());
-        let (say, said) = mpsc::unbounded_channel();
+        let (sender, news) = mpsc::unbounded_channel();
         let mut places = self.places();
         let now = Instant::now();
         let before = places.by.filter(|_| !places.waiting.is_empty());
         let by = before.map_or(now, |before| before.max(now)) + limit;
         if places.over || !send() {
             let reason = places.reason.take().unwrap_or_else(AgentError::gone);
-            let _ = sender.send(Err(reason));
+            let _ = sender.send(News::End(reason));
         } else {
-            places.waiting.push_back(PendingRequest { said: say, answer: sender, turn });
+            places.waiting.push_back(sender);
             places.by = Some(by);
         }
-        Reply { said, answer, turn: comes, by, limit }
+        Reply { news, by, limit }
     }
 
-    /// Gives an answer to the request that is first in line. Returns false if there is none.
-    pub(super) fn answer(&self, answer: Response) -> bool {
+    /// Gives a frame to the request that is first in line. Returns false if there is none.
+    pub(super) fn give(&self, frame: Frame) -> bool {
         let mut places = self.places();
-        let Some(place) = places.waiting.pop_front() else { return false };
-        let _ = place.answer.send(Ok(answer));
-        if let Some(next) = places.waiting.front_mut() {
-            let (told, _) = oneshot::channel();
-            let _ = std::mem::replace(&mut next.turn, told).send(Instant::now());
-        }
-        true
-    }
-
-    /// Gives output to the request that is first in line. Returns false if there is none.
-    pub(super) fn say(&self, said: HookOutput) -> bool {
-        let places = self.places();
         let Some(place) = places.waiting.front() else { return false };
-        let _ = place.said.send(said);
+        let is_answer = matches!(frame, Frame::Response(_));
+        let _ = place.send(News::Frame(frame));
+        if is_answer {
+            places.waiting.pop_front();
+            if let Some(next) = places.waiting.front() {
+                let _ = next.send(News::Turn(Instant::now()));
+            }
+        }
         true
     }
 
@@ -124,9 +114,8 @@ impl Replies {
         places.over = true;
         let mut reason = Some(reason);
         for place in std::mem::take(&mut places.waiting) {
-            if let Err(Err(untold)) =
-                place.answer.send(Err(reason.take().unwrap_or_else(AgentError::gone)))
-            {
+            let end = reason.take().unwrap_or_else(AgentError::gone);
+            if let Err(SendError(News::End(untold))) = place.send(News::End(end)) {
                 reason = Some(untold);
             }
         }
@@ -138,11 +127,11 @@ impl Replies {
 mod tests {
     use super::*;
 
-    fn answer(code: u32) -> Response {
-        Response { code, text: String::new(), bytes: Vec::new(), took: None }
+    fn answer(code: u32) -> Frame {
+        Frame::Response(Response { code, text: String::new(), bytes: Vec::new(), took: None })
     }
 
-    fn said(text: &str) -> HookOutput {
+    fn output(text: &str) -> HookOutput {
         HookOutput { name: "staged".to_owned(), text: text.to_owned() }
     }
 
@@ -155,8 +144,8 @@ mod tests {
         let replies = Replies::default();
         let (first, given_up, third) = (expect(&replies), expect(&replies), expect(&replies));
         drop(given_up);
-        assert!([1, 2, 3].into_iter().all(|code| replies.answer(answer(code))));
-        assert!(!replies.answer(answer(4)), "nobody asked for a fourth");
+        assert!([1, 2, 3].into_iter().all(|code| replies.give(answer(code))));
+        assert!(!replies.give(answer(4)), "nobody asked for a fourth");
         // A reply that is awaited late still has its answer.
         assert!(matches!(third.get().await, Ok(Response { code: 3, .. })));
         assert!(matches!(first.get().await, Ok(Response { code: 1, .. })));
@@ -178,14 +167,14 @@ mod tests {
     async fn output_goes_to_the_next_reply_before_its_answer() {
         let replies = Replies::default();
         let (first, second) = (expect(&replies), expect(&replies));
-        assert!(replies.say(said("one")) && replies.answer(answer(1)));
-        assert!(replies.say(said("two")) && replies.answer(answer(2)));
-        assert!(!replies.say(said("three")), "nobody asked");
+        assert!(replies.give(Frame::Said(output("one"))) && replies.give(answer(1)));
+        assert!(replies.give(Frame::Said(output("two"))) && replies.give(answer(2)));
+        assert!(!replies.give(Frame::Said(output("three"))), "nobody asked");
         for (reply, text) in [(first, "one"), (second, "two")] {
             let (sender, heard) = std::sync::mpsc::channel();
             let answer = reply.hear(|said| assert_eq!(sender.send(said), Ok(()))).await;
             assert!(answer.is_ok());
-            assert_eq!(heard.try_iter().collect::<Vec<_>>(), [said(text)]);
+            assert_eq!(heard.try_iter().collect::<Vec<_>>(), [output(text)]);
         }
     }
 
@@ -196,7 +185,7 @@ mod tests {
         let [first, second, third] = [expect(&replies), expect(&replies), expect(&replies)];
         assert!(matches!(first.get().await, Err(AgentError::Silent { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(1));
-        assert!(replies.answer(answer(1)) && replies.answer(answer(2)));
+        assert!(replies.give(answer(1)) && replies.give(answer(2)));
         assert!(matches!(second.get().await, Ok(Response { code: 2, .. })));
         assert!(matches!(third.get().await, Err(AgentError::Silent { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(2), "not after three");

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::quote::{named, word};
+use super::quote::word;
 
 /// The whole script, as it stands in the files.
 pub const SCRIPT: &str = concat!(
@@ -80,7 +80,8 @@ pub(super) struct Forms {
     pub(super) packed: String,
 }
 
-static OF_STREAMS: LazyLock<Forms> = LazyLock::new(|| Forms::of(STREAM_SCRIPT));
+/// The script of streams.
+pub(super) static OF_STREAMS: LazyLock<Forms> = LazyLock::new(|| Forms::of(STREAM_SCRIPT));
 
 /// The parts of the script that only some hosts need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,13 +141,9 @@ impl Forms {
     }
 }
 
-/// Returns the script of streams.
-pub(super) fn of_streams() -> &'static Forms {
-    &OF_STREAMS
-}
-
 /// Returns the command that runs `script` (a word) with this verb and these arguments by name.
 pub(super) fn command(script: &str, verb: &str, arguments: &[(&str, &str)]) -> String {
-    let arguments: String = arguments.iter().map(|(name, value)| named(name, value)).collect();
+    let named = arguments.iter().map(|(name, value)| format!(" {name}={}", word(value)));
+    let arguments: String = named.collect();
     format!("exec /bin/sh -c {script} shipit {}{arguments}", word(verb))
 }

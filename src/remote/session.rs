@@ -335,31 +335,31 @@ impl SessionError {
 
 /// Returns what lets the login act as `user`, by the words of the refusal.
 fn way_to_act(user: &str, words: &str) -> String {
-    if words.contains("have a tty") {
-        return "on the host, in sudoers: `Defaults:LOGIN !requiretty`, where LOGIN logs in"
-            .to_owned();
-    }
-    if words.contains("unknown user") || words.contains("Unknown user") {
-        return format!("on the host: `sudo useradd --system --create-home {user}`");
-    }
-    if words.contains("not found") {
-        return "install it on the host, or name another one: `command` in [sudo]".to_owned();
-    }
-    if words.contains("Interactive authentication required") {
-        return "on the host, in a rule of polkit: `org.freedesktop.systemd1.manage-units` is YES \
-                for the user that logs in"
-            .to_owned();
-    }
-    if words.starts_with("doas:") {
-        return format!(
+    let says = |text: &str| words.contains(text);
+    match () {
+        () if says("have a tty") => {
+            "on the host, in sudoers: `Defaults:LOGIN !requiretty`, where LOGIN logs in".to_owned()
+        }
+        () if says("unknown user") || says("Unknown user") => {
+            format!("on the host: `sudo useradd --system --create-home {user}`")
+        }
+        () if says("not found") => {
+            "install it on the host, or name another one: `command` in [sudo]".to_owned()
+        }
+        () if says("Interactive authentication required") => {
+            "on the host, in a rule of polkit: `org.freedesktop.systemd1.manage-units` is YES for \
+             the user that logs in"
+                .to_owned()
+        }
+        () if words.starts_with("doas:") => format!(
             "on the host, in doas.conf: `permit nopass LOGIN as {user}`, where LOGIN logs in"
-        );
+        ),
+        () if says("password was wrong") => {
+            "it is the password of the user that logs in".to_owned()
+        }
+        () => format!(
+            "on the host: `echo 'LOGIN ALL=({user}) NOPASSWD: ALL' | sudo tee \
+             /etc/sudoers.d/shipit`, where LOGIN logs in; or `password` in [sudo]"
+        ),
     }
-    if words.contains("password was wrong") {
-        return "it is the password of the user that logs in".to_owned();
-    }
-    format!(
-        "on the host: `echo 'LOGIN ALL=({user}) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/shipit`, \
-         where LOGIN logs in; or `password` in [sudo]"
-    )
 }

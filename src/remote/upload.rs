@@ -7,6 +7,8 @@
 
 use std::fs::File;
 use std::io;
+use std::iter;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{join_all, select_all, try_join_all};
-use futures::stream::Fuse;
+use futures::future::{join_all, pending, try_join_all};
+use futures::stream::{Fuse, FuturesUnordered};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -48,7 +50,7 @@ const CONNECTIONS: u32 = 3;
 const CHANNELS: usize = 2;
 /// Further connections of a run, to all hosts together. With many hosts each one's share of the
 /// link is small anyway.
-const CONNECTIONS_IN_ALL: usize = 12;
+pub const CONNECTIONS_IN_ALL: usize = 12;
 /// Limit for making a further connection. One that waits for a person to touch a key takes longer,
 /// and is not worth it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -57,27 +59,29 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 /// Descriptors from which the host's shell reads stripes, besides its standard input.
 const DESCRIPTORS: [&str; 7] = ["3", "4", "5", "6", "7", "8", "9"];
 
-/// A piece of an upload. Clones share its bytes.
+/// A range of an open file, which several threads may read.
 #[derive(Debug, Clone)]
-pub enum Chunk {
-    /// Bytes of a file that are read when they are sent, by any number of hosts at once.
-    File {
-        /// The file. Its position is not used.
-        file: Arc<File>,
-        /// Offset of the first byte.
-        at: u64,
-        len: u64,
-    },
-    Bytes(Bytes),
+pub struct FileRange {
+    /// The file. Its position is not used.
+    pub file: Arc<File>,
+    /// Offset of the first byte.
+    pub at: u64,
+    pub len: u64,
 }
 
-impl Chunk {
-    /// Returns the number of bytes.
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::File { len, .. } => *len,
-            Self::Bytes(bytes) => bytes.len() as u64,
-        }
+impl FileRange {
+    /// Returns the range of a whole file.
+    pub fn whole(file: Arc<File>) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { file, at: 0, len })
+    }
+
+    /// Returns the bytes of `part` of the range, less those after its end.
+    pub fn read(&self, part: Range<u64>) -> io::Result<Vec<u8>> {
+        let (start, end) = (part.start.min(self.len), part.end.min(self.len));
+        let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut bytes, self.at + start)?;
+        Ok(bytes)
     }
 }
 
@@ -93,36 +97,32 @@ pub struct UploadOptions<'a> {
     pub permits: &'a Semaphore,
 }
 
-/// Returns permits for all further connections of a run.
-pub fn permits() -> Semaphore {
-    Semaphore::new(CONNECTIONS_IN_ALL)
-}
+/// An upload but for its tail, chunk by chunk as they are packed. They are read when they are sent,
+/// by any number of hosts at once.
+pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<FileRange>> + Send>>;
 
-/// An upload, chunk by chunk as they are packed.
-pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Chunk>> + Send>>;
-
-/// The commands that begin an upload on a host.
-pub(super) struct UploadCommands<'a> {
-    /// The command of the first channel.
-    pub(super) receive: String,
-    /// Returns the command of a further channel, from its descriptor.
-    pub(super) stripe: &'a (dyn Fn(&str) -> String + Sync),
-}
-
-/// Sends `chunks`, about `len` bytes, over `session`. Returns when the host has unpacked them.
+/// Sends `chunks` and then `tail`, about `len` bytes in all, over `session`: the command `receive` is that of the first
+/// channel, and `stripe` makes that of a further one from its descriptor. Returns when the host has
+/// unpacked them.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
-    commands: &UploadCommands<'_>,
+    receive: &str,
+    stripe: &(dyn Fn(&str) -> String + Sync),
     chunks: Chunks,
+    tail: Bytes,
     len: u64,
     options: &UploadOptions<'_>,
 ) -> Result<(), AgentError> {
-    let (started, further) =
-        tokio::join!(session.exec(&commands.receive), FurtherChannels::open(session, len, options));
+    let (started, (further, _permit)) =
+        tokio::join!(session.exec(receive), further_channels(session, len, options));
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
     // The first channel is opened first: if the server allows few, stripes must not take it.
-    let channels = further.stripes(session, commands).await;
+    let start =
+        async |(session, number): (&Arc<dyn Session>, &&str)| session.exec(&stripe(number)).await;
+    let started = join_all(further.iter().zip(&DESCRIPTORS).map(start)).await;
+    // The host reads from as many descriptors as there are: none may be missing between them.
+    let channels: Vec<_> = started.into_iter().map_while(Result::ok).collect();
     let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
     send_piece(&mut input, format!("{}\n", numbers.join(" ")).as_bytes(), None).await?;
     let (mut inputs, mut outputs) = (vec![input], Vec::new());
@@ -136,7 +136,7 @@ pub(super) async fn send(
     // decides.
     let error = tokio::select! {
         ended = &mut reading => return uploaded(ended.0, ended.1),
-        error = sent(Blocks::new(chunks), inputs, options) => return Err(error),
+        error = sent(Blocks::new(chunks, tail), inputs, options) => return Err(error),
         error = cut_off(outputs) => error,
     };
     match timeout(LAST_WORD, reading).await.map(|(exit, said)| uploaded(exit, said)) {
@@ -145,47 +145,26 @@ pub(super) async fn send(
     }
 }
 
-/// The channels of an upload besides the first. Further connections end when this is dropped.
-#[derive(Default)]
-struct FurtherChannels<'a> {
-    /// A second channel of the first connection.
-    second: bool,
-    connections: Vec<Arc<dyn Session>>,
-    _permit: Option<SemaphorePermit<'a>>,
-}
-
-impl<'a> FurtherChannels<'a> {
-    /// Makes connections if an upload of `len` bytes gains by them. Where fewer can be made, the
-    /// upload is only slower.
-    async fn open(session: &Arc<dyn Session>, len: u64, options: &UploadOptions<'a>) -> Self {
-        if len < MANY_WINDOWS * WINDOW {
-            return Self::default();
-        }
-        let trip = session.round_trip().await.unwrap_or_default();
-        if !pays(len, trip, options.limit.map(Throttle::rate)) {
-            return Self::default();
-        }
-        let permit = options.permits.try_acquire_many(CONNECTIONS).ok();
-        let count = if permit.is_some() { CONNECTIONS } else { 0 };
-        let connections = further(session, count, options).await;
-        Self { second: true, connections, _permit: permit }
+/// Returns the session of each channel besides the first, which carries its share of the blocks,
+/// and a permit to hold meanwhile. Makes connections if an upload of `len` bytes gains by them; they
+/// end when they are dropped. Where fewer can be made, the upload is only slower.
+async fn further_channels<'a>(
+    session: &Arc<dyn Session>,
+    len: u64,
+    options: &UploadOptions<'a>,
+) -> (Vec<Arc<dyn Session>>, Option<SemaphorePermit<'a>>) {
+    if len < MANY_WINDOWS * WINDOW {
+        return (Vec::new(), None);
     }
-
-    /// Starts the channels. Each carries its share of the blocks.
-    async fn stripes(
-        &self,
-        session: &Arc<dyn Session>,
-        commands: &UploadCommands<'_>,
-    ) -> Vec<Channel> {
-        let every = self.connections.iter().flat_map(|one| [one; CHANNELS]);
-        let all = self.second.then_some(session).into_iter().chain(every);
-        let start = async |(session, number): (&Arc<dyn Session>, &&str)| {
-            session.exec(&(commands.stripe)(number)).await
-        };
-        let started = join_all(all.zip(&DESCRIPTORS).map(start)).await;
-        // The host reads from as many descriptors as there are: none may be missing between them.
-        started.into_iter().map_while(Result::ok).collect()
+    let trip = session.round_trip().await.unwrap_or_default();
+    if !pays(len, trip, options.limit.map(Throttle::rate)) {
+        return (Vec::new(), None);
     }
+    let permit = options.permits.try_acquire_many(CONNECTIONS).ok();
+    let count = if permit.is_some() { CONNECTIONS } else { 0 };
+    let connections = further(session, count, options).await;
+    let every = connections.iter().flat_map(|one| [one; CHANNELS]);
+    (iter::once(session).chain(every).cloned().collect(), permit)
 }
 
 /// Returns whether more than one channel is faster for `len` bytes over a link with this round
@@ -202,16 +181,12 @@ async fn further(
     count: u32,
     options: &UploadOptions<'_>,
 ) -> Vec<Arc<dyn Session>> {
-    let another = || async {
-        match timeout(CONNECT_LIMIT, session.another()).await {
-            Ok(made) => made,
-            Err(_) => Err(SessionError::Timeout {
-                what: "connecting once more".to_owned(),
-                after: CONNECT_LIMIT,
-                hint: None,
-            }),
-        }
+    let late = |_| SessionError::Timeout {
+        what: "connecting once more".to_owned(),
+        after: CONNECT_LIMIT,
+        hint: None,
     };
+    let another = || async { timeout(CONNECT_LIMIT, session.another()).await.map_err(late)? };
     let mut connections = Vec::new();
     let mut refused = None;
     for made in join_all((0..count).map(|_| another())).await {
@@ -295,7 +270,7 @@ async fn send_piece(
     let writing = async {
         match input.write_all(piece).await {
             Ok(()) => (),
-            Err(_) => futures::future::pending().await,
+            Err(_) => pending().await,
         }
     };
     let silent = |_| AgentError::Silent { after: PIECE_LIMIT };
@@ -305,54 +280,48 @@ async fn send_piece(
 /// Returns when a stripe is cut off. If the host ended it, this waits for ever: the first channel
 /// says why.
 async fn cut_off(outputs: Vec<mpsc::Receiver<Output>>) -> AgentError {
-    let watch = async |mut output: mpsc::Receiver<Output>| match read_exit(&mut output).await {
-        (None, said) => AgentError::Lost { reason: format!("one of several channels: {said}") },
-        (Some(_), _) => futures::future::pending().await,
-    };
-    let watches: Vec<_> = outputs.into_iter().map(|output| Box::pin(watch(output))).collect();
-    if watches.is_empty() {
-        return futures::future::pending().await;
+    let ends = outputs.into_iter().map(|mut output| async move { read_exit(&mut output).await });
+    let mut ends: FuturesUnordered<_> = ends.collect();
+    while let Some((exit, said)) = ends.next().await {
+        if exit.is_none() {
+            return AgentError::Lost { reason: format!("one of several channels: {said}") };
+        }
     }
-    select_all(watches).await.0
+    pending().await
 }
 
-/// Cuts chunks into blocks.
+/// Cuts chunks and the tail into blocks.
 struct Blocks {
     chunks: Fuse<Chunks>,
     /// The rest of a chunk that was cut.
-    rest: Option<Chunk>,
+    rest: Option<FileRange>,
+    /// The rest of the tail.
+    tail: Bytes,
 }
 
 impl Blocks {
-    fn new(chunks: Chunks) -> Self {
-        Self { chunks: chunks.fuse(), rest: None }
+    fn new(chunks: Chunks, tail: Bytes) -> Self {
+        Self { chunks: chunks.fuse(), rest: None, tail }
     }
 
     /// Returns the next `size` bytes; fewer only at the end.
     async fn next(&mut self, size: usize) -> Result<Vec<u8>, AgentError> {
+        let failed = |source| AgentError::Spool { source };
         let mut block = Vec::with_capacity(size);
         while block.len() < size {
-            let chunk = match self.rest.take() {
-                Some(rest) => rest,
-                None => match self.chunks.try_next().await {
-                    Ok(Some(chunk)) => chunk,
-                    Ok(None) => break,
-                    Err(source) => return Err(AgentError::Spool { source }),
-                },
+            let next = match self.rest.take() {
+                None => self.chunks.try_next().await.map_err(failed)?,
+                rest => rest,
             };
-            let want = usize::try_from(chunk.size()).unwrap_or(size).min(size - block.len());
-            self.rest = match chunk {
-                Chunk::Bytes(mut bytes) => {
-                    block.extend_from_slice(&bytes.split_to(want));
-                    Some(Chunk::Bytes(bytes))
-                }
-                Chunk::File { file, at, len } => {
-                    block = read(Arc::clone(&file), at, want, block).await?;
-                    let want = want as u64;
-                    Some(Chunk::File { file, at: at + want, len: len - want })
-                }
-            }
-            .filter(|rest| rest.size() > 0);
+            let Some(chunk) = next else {
+                let want = self.tail.len().min(size - block.len());
+                block.extend_from_slice(&self.tail.split_to(want));
+                break;
+            };
+            let want = usize::try_from(chunk.len).unwrap_or(size).min(size - block.len());
+            block = read(Arc::clone(&chunk.file), chunk.at, want, block).await?;
+            let (at, len) = (chunk.at + want as u64, chunk.len - want as u64);
+            self.rest = (len > 0).then_some(FileRange { at, len, ..chunk });
         }
         Ok(block)
     }
@@ -420,15 +389,12 @@ mod tests {
     async fn blocks_have_full_size_except_the_last() -> Result<(), Box<dyn std::error::Error>> {
         let file = tempfile::tempfile()?;
         file.write_all_at(b"0123456789", 0)?;
-        let (file, bytes) = (Arc::new(file), |text| Chunk::Bytes(Bytes::from_static(text)));
-        let chunks = vec![
-            bytes(b"ab"),
-            Chunk::File { file: Arc::clone(&file), at: 3, len: 6 },
-            bytes(b""),
-            bytes(b"cdefg"),
-        ];
-        let chunks = futures::stream::iter(chunks.into_iter().map(Ok));
-        let (mut cut, mut blocks) = (Blocks::new(Box::pin(chunks)), Vec::new());
+        let file = Arc::new(file);
+        let chunks = [(0, 2), (3, 6), (9, 0)];
+        let chunks = chunks.map(|(at, len)| Ok(FileRange { file: Arc::clone(&file), at, len }));
+        let chunks = Box::pin(futures::stream::iter(chunks));
+        let mut cut = Blocks::new(chunks, Bytes::from_static(b"cdefg"));
+        let mut blocks = Vec::new();
         loop {
             let block = cut.next(4).await?;
             if block.is_empty() {
@@ -436,7 +402,7 @@ mod tests {
             }
             blocks.push(String::from_utf8(block)?);
         }
-        assert_eq!(blocks, ["ab34", "5678", "cdef", "g"]);
+        assert_eq!(blocks, ["0134", "5678", "cdef", "g"]);
         Ok(())
     }
 }

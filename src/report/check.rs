@@ -1,9 +1,11 @@
 //! The findings of `check` as text and JSON: problems last; everything but `ok` ends in a fix.
 
-use super::clean;
+use serde_json::{Value, json};
+
 use super::human::{count, group_by, hanging, list};
+use super::json::answer;
 use super::styles::Styles;
-use super::words;
+use super::{clean, words};
 use crate::deploy::check::{Finding, Level};
 
 /// Columns of a finding's level.
@@ -18,20 +20,14 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
     let mut lines = Vec::new();
     for ((level, what, fix), hosts) in groups {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
-        let about = (!hosts.is_empty()).then(|| list(&hosts));
-        let what = words::about(about.as_deref(), &what);
+        let what = words::about(&list(&hosts), &what);
         lines.extend(hanging(&label(level, styles), LABEL, &what, styles.width));
         let fix = fix.or_else(|| (level > Level::Ok).then(|| "none is known".to_owned()));
-        for row in fix.iter().flat_map(|fix| {
-            hanging(
-                &format!("{:LABEL$}fix:", ""),
-                LABEL + "fix: ".len(),
-                &clean::line(fix),
-                styles.width,
-            )
-        }) {
-            lines.push(styles.hint.apply_to(row).to_string());
-        }
+        let label = format!("{:LABEL$}fix:", "");
+        let rows = fix.iter().flat_map(|fix| {
+            hanging(&label, LABEL + "fix: ".len(), &clean::line(fix), styles.width)
+        });
+        lines.extend(rows.map(|row| styles.hint.apply_to(row).to_string()));
     }
     lines.push(total(&levels));
     lines.join("\n") + "\n"
@@ -59,23 +55,7 @@ fn total(levels: &[Level]) -> String {
 }
 
 /// Returns the findings as JSON.
-pub fn check_json(findings: &[Finding]) -> serde_json::Value {
-    let finding = |finding: &Finding| {
-        serde_json::json!({
-            "host": finding.host,
-            "level": match finding.level {
-                Level::Ok => "ok",
-                Level::Warning => "warning",
-                Level::Problem => "problem",
-            },
-            "text": clean::line(&finding.text),
-            "fix": finding.fix.as_deref().map(clean::line),
-        })
-    };
+pub fn check_json(findings: &[Finding]) -> Value {
     let works = findings.iter().all(|finding| finding.level < Level::Problem);
-    serde_json::json!({
-        "v": super::json::VERSION,
-        "works": works,
-        "findings": findings.iter().map(finding).collect::<Vec<_>>(),
-    })
+    answer(json!({ "works": works, "findings": findings }))
 }

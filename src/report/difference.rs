@@ -5,7 +5,7 @@ use std::iter;
 use serde_json::{Value, json};
 
 use super::clean;
-use super::env_diff::{env_difference_json, signed_names};
+use super::env_diff::signed_names;
 use super::human::{count, size};
 use crate::deploy::fleet::{ConfigFate, Difference};
 use crate::model::changes::FileChange;
@@ -36,7 +36,10 @@ pub fn difference_lines(of: &Difference, most: usize) -> Vec<String> {
     if let (Some(free), Some(after)) = (of.free, of.free_after) {
         lines.push(format!("free space: {}, then about {}", size(free), size(after)));
     }
-    lines.push(format!("uploads: {}", codec_words(of.codec)));
+    lines.push(match of.codec {
+        Codec::Plain => "uploads: not compressed".to_owned(),
+        codec => format!("uploads: compressed by {codec}"),
+    });
     lines
 }
 
@@ -101,38 +104,23 @@ fn entry(file: &FileChange, name: &str) -> String {
     }
 }
 
-/// Returns how uploads are compressed, in words.
-fn codec_words(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Zstd => "compressed by zstd",
-        Codec::Gzip => "compressed by gzip",
-        Codec::Plain => "not compressed",
-    }
-}
-
 /// Returns the difference as JSON, with all files.
 pub fn difference_json(of: &Difference) -> Value {
     let file = |file: &FileChange| {
         json!({
-            "path": clean::line(&file.path),
+            "path": file.path,
             "change": file.word(),
             "before": file.before,
             "after": file.after,
         })
     };
-    let env = match of.env {
-        ConfigFate::Same => "same",
-        ConfigFate::Added => "added",
-        ConfigFate::Changed => "changed",
-        ConfigFate::Removed => "removed",
-    };
     json!({
-        "live": clean::line(&of.live),
-        "files": of.files.as_ref().map(|files| files.iter().map(file).collect::<Vec<_>>()),
+        "live": of.live,
+        "files": of.files.as_ref().map(|files| files.iter().map(file).collect::<Value>()),
         "count": of.count,
         "size": of.size,
-        "env": env,
-        "env_values": of.values.as_ref().map(env_difference_json),
+        "env": of.env,
+        "env_values": of.values,
         "settings_differ": of.settings,
         "codec": of.codec.word(),
         "free": of.free,

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::clean;
+use super::json::answer;
+use super::styles::Styles;
 use super::table::{self, Column};
-use super::{clean, json::VERSION};
 use crate::config::env::EnvFile;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, EnvSpec};
@@ -16,7 +18,7 @@ const COLUMNS: [Column; 4] = [
 ];
 
 /// Returns a table of all values: names and origins, never the values.
-pub fn env_table(config: &Config, files: &[EnvFile], width: usize) -> String {
+pub fn env_table(config: &Config, files: &[EnvFile], styles: &Styles) -> String {
     let secrecy = Secrecy::of(config);
     let mut rows = Vec::new();
     for (spec, file) in config.env.iter().zip(files) {
@@ -29,22 +31,22 @@ pub fn env_table(config: &Config, files: &[EnvFile], width: usize) -> String {
     if rows.is_empty() {
         return "no values: deploy.toml has none in [env]\n".to_owned();
     }
-    table::render(&COLUMNS, &rows, width).join("\n") + "\n"
+    table::render(&COLUMNS, &rows, styles.table_width()).join("\n") + "\n"
 }
 
 /// Returns the same as JSON, by file.
 pub fn env_json(config: &Config, files: &[EnvFile]) -> Value {
     let secrecy = Secrecy::of(config);
-    let one = |spec: &EnvSpec, file: &EnvFile| {
+    let one = |(spec, file): (&EnvSpec, &EnvFile)| {
         let masked: Vec<_> = file.secret_keys(&secrecy).collect();
-        let value = |(name, from): (&str, &str)| json!({ "name": name, "from": clean::line(from), "masked": masked.contains(&name) });
+        let value = |(name, from): (&str, &str)| json!({ "name": name, "from": from, "masked": masked.contains(&name) });
         json!({
             "file": spec.file,
             "format": spec.format.word(),
             "roles": spec.roles,
-            "values": file.origins().map(value).collect::<Vec<_>>(),
+            "values": file.origins().map(value).collect::<Value>(),
         })
     };
-    let files = config.env.iter().zip(files).map(|(spec, file)| one(spec, file));
-    json!({ "v": VERSION, "stage": config.stage, "files": files.collect::<Vec<_>>() })
+    let files: Value = config.env.iter().zip(files).map(one).collect();
+    answer(json!({ "stage": config.stage, "files": files }))
 }

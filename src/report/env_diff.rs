@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::clean;
 use super::human::{group_by, list};
+use super::json::answer;
 use super::styles::Styles;
-use super::{clean, json::VERSION};
 use crate::deploy::env_diff::EnvChange;
 use crate::model::env_keys::{EnvDifference, EnvName};
 use crate::model::id::ReleaseId;
@@ -64,28 +65,16 @@ pub fn env_diff_json(
     to: ReleaseId,
 ) -> Value {
     let host = |(host, change): &(String, EnvChange)| {
-        let nothing = || json!({ "added": null, "changed": null, "removed": null });
         let (mut value, unknown) = match change {
-            EnvChange::Known(found) => (env_difference_json(found), &[][..]),
-            EnvChange::Unknown(ids) => (nothing(), &ids[..]),
+            EnvChange::Known(found) => (json!(found), &[][..]),
+            EnvChange::Unknown(ids) => {
+                (json!({ "added": null, "changed": null, "removed": null }), &ids[..])
+            }
         };
         value["host"] = json!(host);
         value["unknown"] = json!(unknown);
         value
     };
-    let hosts: Vec<_> = hosts.iter().map(host).collect();
-    json!({ "v": VERSION, "stage": stage, "from": from, "to": to, "hosts": hosts })
-}
-
-/// Returns the values that differ, by name.
-pub fn env_difference_json(found: &EnvDifference) -> Value {
-    let names = |names: &[EnvName]| -> Vec<_> {
-        let one = |EnvName { file, name }: &EnvName| json!({ "file": clean::line(file), "name": clean::line(name) });
-        names.iter().map(one).collect()
-    };
-    json!({
-        "added": names(&found.added),
-        "changed": names(&found.changed),
-        "removed": names(&found.removed),
-    })
+    let hosts: Value = hosts.iter().map(host).collect();
+    answer(json!({ "stage": stage, "from": from, "to": to, "hosts": hosts }))
 }

@@ -1,13 +1,12 @@
 //! The layout of an error: error, cause, state, hint, always in this order.
 
 use std::error::Error;
-use std::io::{self, Write};
 use std::iter::successors;
 
 use console::Style;
 
 use super::clean;
-use super::human::{count, wrapped};
+use super::human::{count, hanging, wrapped};
 use super::styles::Styles;
 
 /// If a cause has more lines than this, the frames of stacks go, then its middle: what failed is at
@@ -33,87 +32,58 @@ pub fn causes(error: &dyn Error) -> Vec<String> {
     successors(error.source(), |cause| (*cause).source()).map(ToString::to_string).collect()
 }
 
-/// Prints `error` with its sources, state and hint.
-pub fn print(out: &mut dyn Write, styles: &Styles, error: &dyn Hinted) -> io::Result<()> {
+/// Returns `error` with its sources, state and hint, in lines.
+pub fn text(styles: &Styles, error: &dyn Hinted) -> String {
     let (state, hint) = (error.state(), error.hint());
     let causes = causes(error as &dyn Error);
-    print_error(out, styles, &error.to_string(), &causes, state.as_deref(), hint.as_deref())
+    parts(styles, &error.to_string(), &causes, state.as_deref(), hint.as_deref())
 }
 
-/// Prints an error. Every part but the first line is optional.
-pub fn print_error(
-    out: &mut dyn Write,
+/// Returns an error in lines. Every part but `what` failed is optional.
+pub fn parts(
     styles: &Styles,
     what: &str,
     causes: &[String],
     state: Option<&str>,
     hint: Option<&str>,
-) -> io::Result<()> {
-    print_cause(out, styles, what, causes)?;
-    if let Some(state) = state {
-        print_state(out, styles, state)?;
-    }
-    hint.map_or(Ok(()), |hint| print_hint(out, styles, hint))
+) -> String {
+    first_part(styles, what, causes) + &last_part(styles, state, hint)
 }
 
-/// Prints the first part of an error: what failed, and the cause.
-pub(super) fn print_cause(
-    out: &mut dyn Write,
-    styles: &Styles,
-    what: &str,
-    causes: &[String],
-) -> io::Result<()> {
-    print_after(out, styles, &styles.bad.apply_to("error:").to_string(), &clean::line(what))?;
+/// Returns what failed, and the cause.
+pub(super) fn first_part(styles: &Styles, what: &str, causes: &[String]) -> String {
     let cleaned: Vec<_> = causes.iter().map(|cause| clean::text(cause)).collect();
     let lines: Vec<_> = cleaned.iter().flat_map(|cause| cause.lines()).collect();
-    if lines.is_empty() {
-        return Ok(());
-    }
-    print_labelled(out, styles, "cause:", &shortened(&lines).join("\n"), &Style::new())
+    let cause = shortened(&lines).join("\n");
+    let label = styles.bad.apply_to("error:").to_string();
+    after(styles, &label, &clean::line(what)) + &labelled(styles, "cause:", &cause, &Style::new())
 }
 
-/// Prints the line that says what is true now.
-pub(super) fn print_state(out: &mut dyn Write, styles: &Styles, state: &str) -> io::Result<()> {
-    print_labelled(out, styles, "state:", state, &Style::new())
-}
-
-/// Prints the line that says what to type next.
-pub(super) fn print_hint(out: &mut dyn Write, styles: &Styles, hint: &str) -> io::Result<()> {
-    print_labelled(out, styles, "hint:", &clean::line(hint), &styles.hint)
-}
-
-/// Prints a sentence after a styled label; further rows are indented.
-pub(super) fn print_after(
-    out: &mut dyn Write,
+/// Returns what is true now, and what may be typed next.
+pub(super) fn last_part<'h>(
     styles: &Styles,
-    word: &str,
-    text: &str,
-) -> io::Result<()> {
-    for (number, row) in wrapped(text, room(styles)).iter().enumerate() {
-        let before = if number == 0 { word } else { "        " };
-        writeln!(out, "{before} {row}")?;
-    }
-    Ok(())
+    state: Option<&str>,
+    hints: impl IntoIterator<Item = &'h str>,
+) -> String {
+    let state = labelled(styles, "state:", state.unwrap_or_default(), &Style::new());
+    let hint = |hint: &str| labelled(styles, "hint:", &clean::line(hint), &styles.hint);
+    state + &hints.into_iter().map(hint).collect::<String>()
 }
 
-fn print_labelled(
-    out: &mut dyn Write,
-    styles: &Styles,
-    label: &str,
-    text: &str,
-    style: &Style,
-) -> io::Result<()> {
-    let rows = text.lines().flat_map(|line| wrapped(line, room(styles)));
-    for (number, row) in rows.enumerate() {
+/// Returns a sentence after a styled label; further rows are indented.
+pub(super) fn after(styles: &Styles, label: &str, text: &str) -> String {
+    hanging(label, LABEL, text, styles.width).join("\n") + "\n"
+}
+
+fn labelled(styles: &Styles, label: &str, text: &str, style: &Style) -> String {
+    let room = styles.width.map(|width| width.saturating_sub(LABEL).max(LABEL));
+    let rows = text.lines().flat_map(|line| wrapped(line, room)).enumerate();
+    rows.map(|(number, row)| {
         let label = if number == 0 { format!("  {label}") } else { String::new() };
-        writeln!(out, "{label:LABEL$}{}", style.apply_to(row))?;
-    }
-    Ok(())
-}
-
-/// Returns the columns right of labels; none if lines are not wrapped.
-fn room(styles: &Styles) -> Option<usize> {
-    styles.width.map(|width| width.saturating_sub(LABEL).max(LABEL))
+        format!("{label:LABEL$}{}\n", style.apply_to(row))
+    })
+    .collect::<Vec<_>>()
+    .concat()
 }
 
 fn shortened(lines: &[&str]) -> Vec<String> {

@@ -5,12 +5,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Reporter;
 use super::markdown::{MOST, markdown};
+use super::words::about;
 use super::{clean, summary};
 use crate::deploy::check::{Finding, Level};
-use crate::deploy::event::Event;
-use crate::deploy::outcome::Report;
+use crate::deploy::outcome::{Failure, Report};
 
 /// The files that GitHub reads after a step; none of them: the step runs elsewhere.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +21,17 @@ pub struct StepFiles {
 }
 
 impl StepFiles {
-    /// Adds a report to both files. Fails with the variable whose file could not be written.
+    /// Adds a report to both files, and returns its annotations, one per line.
+    pub fn tell(&self, report: &Report, digest: Option<&str>) -> String {
+        let mut lines = annotations(report);
+        if let Err((name, error)) = self.add(report, digest) {
+            let text = format!("{name} could not be written: {error}");
+            lines += &command("warning", "shipit", &text);
+        }
+        lines
+    }
+
+    /// Fails with the variable whose file could not be written.
     fn add(&self, report: &Report, digest: Option<&str>) -> Result<(), (&'static str, io::Error)> {
         if let Some(path) = &self.summary {
             let text = markdown(report, digest);
@@ -42,63 +51,20 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
-/// A reporter that adds annotations after the output of another one.
-pub struct Annotated<R, W> {
-    inner: R,
-    out: W,
-    files: StepFiles,
-    digest: Option<String>,
-}
-
-impl<R, W: Write> Annotated<R, W> {
-    /// Writes annotations to `out`, after `inner` has finished.
-    pub fn new(inner: R, out: W, files: StepFiles) -> Self {
-        Self { inner, out, files, digest: None }
-    }
-}
-
-impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
-    fn on_event(&mut self, event: &Event) {
-        if let Event::ArtifactReady { digest, .. } = event {
-            self.digest = Some(digest.clone());
-        }
-        self.inner.on_event(event);
-    }
-
-    fn finish(&mut self, report: &Report) {
-        self.inner.finish(report);
-        let mut lines = annotations(report);
-        if let Err((name, error)) = self.files.add(report, self.digest.as_deref()) {
-            let text = format!("{name} could not be written: {error}");
-            lines += &command("warning", "shipit", &text);
-        }
-        // A closed pipe does not fail a run.
-        let _ = self.out.write_all(lines.as_bytes());
-        let _ = self.out.flush();
-    }
-
-    fn tick(&mut self) {
-        self.inner.tick();
-    }
-
-    fn pause(&mut self) {
-        self.inner.pause();
-    }
-}
-
 /// Returns the annotations of a report, one per line.
 pub fn annotations(report: &Report) -> String {
     let title = format!("shipit {} {}", report.goal, report.stage);
     let state = summary::state(report);
     let problem = |problem: &summary::Problem| {
+        let Failure { cause, hint, .. } = &problem.failure;
         let mut text = vec![problem.headline()];
-        text.extend(problem.cause.iter().cloned());
+        text.extend(cause.iter().cloned());
         text.extend(state.iter().map(|state| format!("state: {state}")));
-        text.extend(problem.hint.iter().map(|hint| format!("hint: {hint}")));
+        text.extend(hint.iter().map(|hint| format!("hint: {hint}")));
         command("error", &title, &text.join("\n"))
     };
     let warning = |(host, text): &(Option<String>, String)| {
-        command("warning", &title, &super::words::about(host.as_deref(), text))
+        command("warning", &title, &about(host.as_deref().unwrap_or_default(), text))
     };
     let problems = summary::problems(report);
     let errors = problems.iter().take(MOST).map(problem);
@@ -115,7 +81,7 @@ pub fn findings(findings: &[Finding]) -> String {
     let annotation = |level, kind| {
         let found = findings.iter().filter(move |finding| finding.level == level).take(MOST);
         found.map(move |finding| {
-            let what = super::words::about(finding.host.as_deref(), &finding.text);
+            let what = about(finding.host.as_deref().unwrap_or_default(), &finding.text);
             let fix = finding.fix.as_ref().map_or_else(String::new, |fix| format!("\nfix: {fix}"));
             command(kind, "shipit check", &clean::text(&format!("{what}{fix}")))
         })

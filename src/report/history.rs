@@ -7,10 +7,11 @@ use chrono::FixedOffset;
 use console::Style;
 use serde_json::{Value, json};
 
+use super::clean;
 use super::human::{self, list};
+use super::json::answer;
 use super::styles::Styles;
 use super::table::{self, Column};
-use super::{clean, json::VERSION};
 use crate::model::operations::{Operation, OperationKind, Outcome, operations};
 use crate::remote::answer::LedgerTail;
 
@@ -32,8 +33,6 @@ pub struct Page {
     pub limit: usize,
     /// The time zone of the reader.
     pub offset: FixedOffset,
-    /// The columns of the terminal.
-    pub width: usize,
 }
 
 /// Returns the operations of all hosts as a table.
@@ -47,15 +46,14 @@ pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles
     let mut lines = if rows.is_empty() {
         vec!["no operations yet".to_owned()]
     } else {
-        let mut lines = table::render(&COLUMNS, &rows, page.width);
+        let mut lines = table::render(&COLUMNS, &rows, styles.table_width());
         lines.push(human::zone(page.offset));
         lines
     };
     if shown < all.len() {
         lines.push(format!("{} before these: `--limit 0` shows all", all.len() - shown));
     }
-    let more = hosts.iter().filter(|(_, told)| told.more).map(|(host, _)| host);
-    let more: Vec<_> = more.collect();
+    let more: Vec<_> = hosts.iter().filter(|(_, told)| told.more).map(|(host, _)| host).collect();
     if !more.is_empty() {
         lines.push(format!("the ledger of {} has older lines than are read", list(&more)));
     }
@@ -175,32 +173,31 @@ fn seconds(took: Duration) -> String {
 /// Returns the operations as JSON: host by host, nothing merged.
 pub fn history_json(hosts: &[(String, LedgerTail)], stage: &str, limit: usize) -> Value {
     let host = |(host, told): &(String, LedgerTail)| {
-        let mut all = operations(told.ledger.entries());
-        all.reverse();
-        all.truncate(limited(limit, all.len()));
+        let all = operations(told.ledger.entries());
+        let shown = limited(limit, all.len());
         json!({
             "host": host,
-            "deeds": all.iter().map(operation_json).collect::<Vec<_>>(),
+            "deeds": all.iter().rev().take(shown).map(operation_json).collect::<Value>(),
             "truncated": told.more,
             "unreadable_ledger_lines": told.ledger.unreadable(),
         })
     };
-    json!({ "v": VERSION, "stage": stage, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })
+    answer(json!({ "stage": stage, "hosts": hosts.iter().map(host).collect::<Value>() }))
 }
 
 fn operation_json(operation: &Operation) -> Value {
     json!({
-        "run": clean::line(&operation.run),
+        "run": operation.run,
         "what": operation.kind.word(),
-        "release": clean::line(&operation.release),
+        "release": operation.release,
         "outcome": operation.outcome.word(),
-        "reason": operation.reason.as_deref().map(clean::line),
+        "reason": operation.reason,
         "at": operation.at.map(|at| at.to_rfc3339()),
         "took": operation.took.map(|took| took.num_seconds()),
-        "who": clean::line(&operation.who),
-        "from": clean::line(&operation.from),
-        "tool": clean::line(&operation.tool),
-        "pruned": operation.pruned.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
-        "revision": operation.revision.as_deref().map(clean::line),
+        "who": operation.who,
+        "from": operation.from,
+        "tool": operation.tool,
+        "pruned": operation.pruned,
+        "revision": operation.revision,
     })
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use console::Style;
 
+use super::groups::GroupMarks;
 use super::styles::Styles;
 use super::{Clock, Reporter, Verbosity, human, summary, words};
-use crate::deploy::event::Event;
+use crate::deploy::event::{Event, Phase};
 use crate::deploy::outcome::Report;
 
 /// Interval of progress lines: CI systems end jobs that are silent for long.
@@ -21,6 +22,10 @@ pub struct Lines<W: Write> {
     out: W,
     styles: Styles,
     verbosity: Verbosity,
+    /// What folds phases, if something does.
+    marks: Option<GroupMarks>,
+    /// The title of the phase that was folded last and has not ended.
+    folded: Option<String>,
     clock: Clock,
     width: usize,
     warned: BTreeSet<(Option<String>, String)>,
@@ -29,16 +34,15 @@ pub struct Lines<W: Write> {
 
 impl<W: Write> Lines<W> {
     /// Writes lines to `out`.
-    pub fn new(out: W, styles: Styles, verbosity: Verbosity, clock: Clock) -> Self {
-        Self {
-            out,
-            styles,
-            verbosity,
-            clock,
-            width: 0,
-            warned: BTreeSet::new(),
-            progress: BTreeMap::new(),
-        }
+    pub fn new(
+        out: W,
+        styles: Styles,
+        verbosity: Verbosity,
+        marks: Option<GroupMarks>,
+        clock: Clock,
+    ) -> Self {
+        let (warned, progress) = (BTreeSet::new(), BTreeMap::new());
+        Self { out, styles, verbosity, marks, folded: None, clock, width: 0, warned, progress }
     }
 
     /// Writes a line; a closed pipe does not fail a run.
@@ -56,37 +60,19 @@ impl<W: Write> Lines<W> {
         self.row(host, step, &format!("{word}  {rest}"));
     }
 
-    fn on_run(&mut self, event: &Event) {
-        if let Event::RunStarted { hosts, .. } = event {
-            let longest = hosts.iter().map(|host| host.chars().count()).max().unwrap_or(0);
-            self.width = longest.min(WIDEST_HOST);
+    fn on_phase(&mut self, phase: Phase) {
+        self.end_phase();
+        let title = words::phase(phase);
+        if let Some(marks) = self.marks {
+            let _ = self.out.write_all(marks.begin(&title, (self.clock)()).as_bytes());
+            self.folded = Some(title.clone());
         }
-        if let Some(line) = words::of_run(event) {
-            self.put(&line);
-        }
+        self.put(&self.styles.strong.apply_to(format!("== {title}")).to_string());
     }
 
-    fn on_step(&mut self, event: &Event) {
-        let styles = self.styles.clone();
-        match event {
-            Event::Connected { host, live } => {
-                self.row(host, "connected", &format!("live: {live}"));
-            }
-            // It took nothing and says nothing.
-            Event::StepFinished { detail, took, .. }
-                if detail.is_empty() && took.as_millis() == 0 => {}
-            Event::StepFinished { host, step, detail, took } => {
-                let rest = words::finished(detail, *took);
-                self.styled(host, step, &styles.good, "done", &rest);
-            }
-            Event::Reverting { host, to } => self.row(host, "reverting", to),
-            Event::Printed { host, source, text } => {
-                for line in text.lines() {
-                    self.row(host, source, &styles.dim.apply_to(format!("| {line}")).to_string());
-                }
-            }
-            Event::Progress { host, sent, total } => self.on_progress(host, *sent, *total),
-            _ => {}
+    fn end_phase(&mut self) {
+        if let (Some(marks), Some(title)) = (self.marks, self.folded.take()) {
+            let _ = self.out.write_all(marks.end(&title, (self.clock)()).as_bytes());
         }
     }
 
@@ -102,56 +88,66 @@ impl<W: Write> Lines<W> {
         self.row(host, "upload", &rest);
     }
 
-    fn on_trouble(&mut self, event: &Event) {
-        let styles = self.styles.clone();
-        match event {
-            Event::StepFailed { host, step, error } => {
-                self.styled(host, step, &styles.bad, "failed", error);
-            }
-            Event::Warning { host: Some(host), text } => {
-                self.row(host, "warning", &styles.warn.apply_to(text).to_string());
-            }
-            Event::Warning { host: None, text } => {
-                let _ = summary::warnings(&mut self.out, &styles, &[(None, text.clone())]);
-            }
-            Event::Interrupted { again } => self.put(words::interrupted(*again)),
-            _ => {}
-        }
-        if let Event::Warning { host, text } = event {
-            self.warned.insert((host.clone(), text.clone()));
+    fn on_warning(&mut self, host: Option<&String>, text: &str) {
+        self.warned.insert((host.cloned(), text.to_owned()));
+        if let Some(host) = host {
+            let text = self.styles.warn.apply_to(text).to_string();
+            self.row(host, "warning", &text);
+        } else {
+            let text = summary::warnings(&self.styles, &[(None, text.to_owned())]);
+            let _ = self.out.write_all(text.as_bytes());
         }
     }
 }
 
 impl<W: Write> Reporter for Lines<W> {
     fn on_event(&mut self, event: &Event) {
+        let Styles { good, bad, dim, .. } = self.styles.clone();
         match event {
-            Event::StepFailed { .. } | Event::Warning { .. } | Event::Interrupted { .. } => {
-                self.on_trouble(event);
+            Event::StepFailed { host, step, error } => {
+                self.styled(host, step, &bad, "failed", error);
             }
-            Event::RunStarted { .. } | Event::ArtifactReady { .. } | Event::ReleaseNamed { .. }
-                if self.verbosity > Verbosity::Quiet =>
-            {
-                self.on_run(event);
-            }
-            Event::Phase(phase) if self.verbosity > Verbosity::Quiet => {
-                let line = format!("== {}", words::phase(*phase));
-                self.put(&self.styles.strong.apply_to(line).to_string());
-            }
+            Event::Warning { host, text } => self.on_warning(host.as_ref(), text),
+            Event::Interrupted { again } => self.put(words::interrupted(*again)),
+            _ if self.verbosity == Verbosity::Quiet => {}
+            Event::Phase(phase) => self.on_phase(*phase),
             Event::Sent { host, line } if self.verbosity == Verbosity::Verbose => {
-                let line = self.styles.dim.apply_to(line).to_string();
-                self.row(host, "sent", &line);
+                self.row(host, "sent", &dim.apply_to(line).to_string());
             }
-            _ if self.verbosity > Verbosity::Quiet => self.on_step(event),
-            _ => {}
+            Event::Connected { host, live } => {
+                self.row(host, "connected", &format!("live: {live}"));
+            }
+            // It took nothing and says nothing.
+            Event::StepFinished { detail, took, .. }
+                if detail.is_empty() && took.as_millis() == 0 => {}
+            Event::StepFinished { host, step, detail, took } => {
+                let rest = words::finished(detail, *took);
+                self.styled(host, step, &good, "done", &rest);
+            }
+            Event::Reverting { host, to } => self.row(host, "reverting", to),
+            Event::Printed { host, source, text } => {
+                for line in text.lines() {
+                    self.row(host, source, &dim.apply_to(format!("| {line}")).to_string());
+                }
+            }
+            Event::Progress { host, sent, total } => self.on_progress(host, *sent, *total),
+            event => {
+                if let Event::RunStarted { hosts, .. } = event {
+                    let longest = hosts.iter().map(|host| host.chars().count()).max();
+                    self.width = longest.unwrap_or(0).min(WIDEST_HOST);
+                }
+                if let Some(line) = words::of_run(event) {
+                    self.put(&line);
+                }
+            }
         }
     }
 
     fn finish(&mut self, report: &Report) {
-        let told = |warning: &&(Option<String>, String)| !self.warned.contains(*warning);
-        let untold: Vec<_> = report.warnings.iter().filter(told).cloned().collect();
-        let _ = summary::warnings(&mut self.out, &self.styles, &untold);
-        let _ = summary::print(&mut self.out, &self.styles, report, self.verbosity);
+        // The summary is never folded.
+        self.end_phase();
+        let text = summary::end(&self.styles, report, self.verbosity, &self.warned);
+        let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
     }
 }

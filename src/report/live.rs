@@ -39,17 +39,9 @@ pub struct Live<W: Write> {
 impl<W: Write> Live<W> {
     /// Writes to `out`, a terminal of this size.
     pub fn new(out: W, size: Size, clock: Clock, styles: Styles, verbosity: Verbosity) -> Self {
-        Self {
-            out,
-            shown: Vec::new(),
-            painted: None,
-            model: ProgressModel::default(),
-            size,
-            clock,
-            styles,
-            verbosity,
-            warned: BTreeSet::new(),
-        }
+        let (shown, painted, warned) = (Vec::new(), None, BTreeSet::new());
+        let model = ProgressModel::default();
+        Self { out, shown, painted, model, size, clock, styles, verbosity, warned }
     }
 
     fn paint(&mut self, above: &str) {
@@ -110,10 +102,6 @@ impl<W: Write> Live<W> {
         }
     }
 
-    fn is_fresh(&self) -> bool {
-        self.painted.is_some_and(|at| (self.clock)() < at + PAINT_EVERY)
-    }
-
     fn clear(&mut self) {
         self.frame("", Vec::new());
     }
@@ -121,19 +109,19 @@ impl<W: Write> Live<W> {
     /// Returns the line of an event that stays on the screen, if it has one.
     fn kept(&self, event: &Event) -> Option<String> {
         let styles = &self.styles;
+        let rows = |label: String, indent, text: &str| {
+            Some(hanging(&label, indent, text, styles.width).join("\n"))
+        };
         match event {
             Event::StepFailed { host, step, error } => {
-                let (mark, text) = (styles.bad.apply_to("✗"), format!("{host}: {step}: {error}"));
-                Some(hanging(&mark.to_string(), 2, &text, styles.width).join("\n"))
+                let mark = styles.bad.apply_to("✗").to_string();
+                rows(mark, 2, &format!("{host}: {step}: {error}"))
             }
             Event::Warning { host, text } => {
-                let (mark, text) =
-                    (styles.warn.apply_to("warning:"), words::about(host.as_deref(), text));
-                Some(hanging(&mark.to_string(), 9, &text, styles.width).join("\n"))
+                let text = words::about(host.as_deref().unwrap_or_default(), text);
+                rows(styles.warn.apply_to("warning:").to_string(), 9, &text)
             }
-            Event::Interrupted { again } => {
-                Some(hanging("", 2, words::interrupted(*again), styles.width).join("\n"))
-            }
+            Event::Interrupted { again } => rows(String::new(), 2, words::interrupted(*again)),
             _ if self.verbosity == Verbosity::Quiet => None,
             Event::Printed { host, source, text } => {
                 let line = |line| styles.dim.apply_to(format!("{host} | {source} | {line}"));
@@ -154,7 +142,8 @@ impl<W: Write> Reporter for Live<W> {
             self.warned.insert((host.clone(), text.clone()));
         }
         let kept = self.kept(event).unwrap_or_default();
-        let may_wait = matches!(event, Event::Progress { .. }) && self.is_fresh();
+        let is_fresh = self.painted.is_some_and(|at| (self.clock)() < at + PAINT_EVERY);
+        let may_wait = matches!(event, Event::Progress { .. }) && is_fresh;
         if !may_wait {
             self.paint(&kept);
         }
@@ -162,10 +151,8 @@ impl<W: Write> Reporter for Live<W> {
 
     fn finish(&mut self, report: &Report) {
         self.clear();
-        let told = |warning: &&(Option<String>, String)| !self.warned.contains(*warning);
-        let untold: Vec<_> = report.warnings.iter().filter(told).cloned().collect();
-        let _ = summary::warnings(&mut self.out, &self.styles, &untold);
-        let _ = summary::print(&mut self.out, &self.styles, report, self.verbosity);
+        let text = summary::end(&self.styles, report, self.verbosity, &self.warned);
+        let _ = self.out.write_all(text.as_bytes());
         let makes_live = report.goal.makes_live() && report.verdict() == RunOutcome::Done;
         if makes_live && self.verbosity > Verbosity::Quiet {
             self.end(report);

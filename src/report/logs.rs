@@ -115,25 +115,19 @@ impl WaitingLines {
     }
 }
 
-/// The time now and the zone, to show times by.
-#[derive(Debug, Clone, Copy)]
-pub struct LogTimes {
-    pub now: DateTime<Utc>,
-    pub offset: FixedOffset,
-}
-
-/// Returns a line for people: host, time and text. The day is shown if it is not today.
+/// Returns a line for people: host, time and text. The day is shown if it is not that of `now`,
+/// which has the zone of the reader.
 pub fn log_text(
     hosts: &HostLines,
     place: usize,
     line: &LogLine,
-    times: LogTimes,
+    now: DateTime<FixedOffset>,
     styles: &Styles,
 ) -> String {
     let at = line.at.filter(|at| *at != DateTime::<Utc>::default());
     let Some(at) = at else { return hosts.shown(place, &line.text) };
-    let local = at.with_timezone(&times.offset);
-    let today = local.date_naive() == times.now.with_timezone(&times.offset).date_naive();
+    let local = at.with_timezone(now.offset());
+    let today = local.date_naive() == now.date_naive();
     let form = if today { "%H:%M:%S" } else { "%m-%d %H:%M:%S" };
     let time = styles.dim.apply_to(local.format(form)).to_string() + " ";
     let text = hosts.fit(&line.text);

@@ -25,13 +25,15 @@ pub fn markdown(report: &Report, digest: Option<&str>) -> String {
     }
     for problem in summary::problems(report).iter().take(MOST) {
         parts.push(format!("\n**{}**\n\n", cell(&problem.headline())));
-        parts.push(code(problem.cause.iter().flat_map(|cause| cause.lines())));
-        parts.extend(problem.hint.iter().map(|hint| format!("hint: {}\n", cell(hint))));
+        parts.push(code(problem.failure.cause.iter().flat_map(|cause| cause.lines())));
+        let hint = problem.failure.hint.iter();
+        parts.extend(hint.map(|hint| format!("hint: {}\n", cell(hint))));
     }
     parts.extend(summary::state(report).map(|state| format!("\nstate: {}\n", cell(&state))));
     let warnings = report.warnings.iter().take(MOST);
     parts.extend(warnings.map(|(host, text)| {
-        format!("\nwarning: {}\n", cell(&words::about(host.as_deref(), text)))
+        let line = words::about(host.as_deref().unwrap_or_default(), text);
+        format!("\nwarning: {}\n", cell(&line))
     }));
     parts.push("\n".to_owned());
     parts.concat()
@@ -63,15 +65,12 @@ fn code<'t>(lines: impl Iterator<Item = &'t str>) -> String {
 
 /// Returns a text in one line, with nothing in it that Markdown or HTML would obey.
 fn cell(text: &str) -> String {
-    let mut safe = String::new();
-    for c in text.chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '&' => safe.push_str("&amp;"),
-            '\n' | '\r' => safe.push(' '),
-            '\\' | '|' | '*' | '_' | '[' | ']' | '!' | '@' | '#' | '~' => safe.extend(['\\', c]),
-            _ => safe.push(c),
-        }
-    }
-    safe
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace(['\n', '\r'], " ");
+    backslashed(&text, r"\|*_[]!@#~")
+}
+
+/// Returns a text with a backslash before each of these characters.
+pub(super) fn backslashed(text: &str, special: &str) -> String {
+    let escaped = |c: char| special.contains(c).then_some('\\').into_iter().chain([c]);
+    text.chars().flat_map(escaped).collect()
 }

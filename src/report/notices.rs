@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::json::{VERSION, report_line};
+use super::markdown::backslashed;
 use super::summary;
 use crate::config::{Moment, NoticeFormat};
-use crate::deploy::outcome::{HostResult, Report, RunOutcome};
+use crate::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
 use crate::model::goal::GoalKind;
 
 /// Lines of a cause that a notice quotes.
@@ -46,10 +47,11 @@ impl<'r> Message<'r> {
         let mut lines = vec![format!("{app}: {} {stage} by {who}: {}", report.goal, word(moment))];
         if moment != Moment::Done {
             for problem in summary::problems(report).iter().take(MOST_FAILURES) {
+                let Failure { cause, hint, .. } = &problem.failure;
                 lines.push(problem.headline());
-                let cause = problem.cause.iter().flat_map(|cause| cause.lines());
+                let cause = cause.iter().flat_map(|cause| cause.lines());
                 lines.extend(cause.take(MOST_LINES).map(|line| format!("  {line}")));
-                lines.extend(problem.hint.iter().map(|hint| format!("hint: {hint}")));
+                lines.extend(hint.iter().map(|hint| format!("hint: {hint}")));
             }
         }
         lines.extend(summary::state(report));
@@ -104,7 +106,7 @@ fn slack(text: &str) -> String {
 fn teams(text: &str) -> Value {
     let blocks: Vec<_> = text
         .lines()
-        .map(|line| json!({ "type": "TextBlock", "text": literal(line), "wrap": true }))
+        .map(|line| json!({ "type": "TextBlock", "text": backslashed(line, "\\`*_[]#"), "wrap": true }))
         .collect();
     json!({
         "type": "message",
@@ -118,16 +120,4 @@ fn teams(text: &str) -> Value {
             },
         }],
     })
-}
-
-/// Returns a text in which a card finds no Markdown.
-fn literal(text: &str) -> String {
-    let mut safe = String::new();
-    for c in text.chars() {
-        if "\\`*_[]#".contains(c) {
-            safe.push('\\');
-        }
-        safe.push(c);
-    }
-    safe
 }

@@ -1,8 +1,13 @@
 //! The dry run as text and JSON, with equal plans of several hosts together.
 
-use super::clean;
+use std::collections::BTreeMap;
+use std::iter;
+
+use serde_json::{Value, json};
+
 use super::human::{count, group_by, list, short_list, size};
-use super::words;
+use super::json::answer;
+use super::{clean, words};
 use crate::config::Hooks;
 use crate::deploy::goal::describe_link;
 use crate::deploy::order_text::order_name;
@@ -37,10 +42,8 @@ fn recover_lines(recovery: &Recovery) -> Vec<String> {
             found.into_iter().chain(hook_lines(plan, *verdict, "")).collect()
         }
         Recovery::Forward(plan) => {
-            let mut lines =
-                vec![format!("recover {}: make it live here as on other hosts", plan.id)];
-            lines.extend(activate_lines(plan));
-            lines
+            let what = format!("recover {}: make it live here as on other hosts", plan.id);
+            iter::once(what).chain(activate_lines(plan)).collect()
         }
     }
 }
@@ -149,19 +152,25 @@ pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, S
     let groups = group_by(warnings.iter().map(|(host, text)| (host.as_deref(), text)));
     for (warning, hosts) in groups {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
-        let about = (!hosts.is_empty()).then(|| list(&hosts));
-        let line = words::about(about.as_deref(), &clean::line(warning));
+        let line = words::about(&list(&hosts), &clean::line(warning));
         all.push(format!("warning: {line}"));
     }
-    for (lines, hosts) in group_by(plans.iter().map(|(host, lines)| (host.as_str(), lines))) {
+    all.extend(below_hosts(plans));
+    all.push("nothing was changed: this was a dry run\n".to_owned());
+    all.join("\n")
+}
+
+/// Returns what is to be done on each host, with equal hosts together.
+pub(super) fn below_hosts(hosts: &[(String, Vec<String>)]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (lines, hosts) in group_by(hosts.iter().map(|(host, lines)| (host, lines))) {
         all.push(format!("{}:", list(&hosts)));
         if lines.is_empty() {
             all.push("  nothing to do".to_owned());
         }
         all.extend(lines.iter().map(|line| format!("  {}", clean::line(line))));
     }
-    all.push("nothing was changed: this was a dry run\n".to_owned());
-    all.join("\n")
+    all
 }
 
 /// Returns the order in which hosts become live, if that is in several batches.
@@ -190,20 +199,22 @@ pub fn local_hook_lines(hooks: &Hooks, kind: GoalKind) -> Vec<String> {
     lines
 }
 
-/// Returns the plans of all hosts as JSON.
+/// Returns the plans of all hosts as JSON, with the `details` of each host.
 pub fn plan_json(
     plans: &[(String, Vec<String>)],
+    details: &BTreeMap<String, Value>,
     warnings: &[(Option<String>, String)],
-) -> serde_json::Value {
+) -> Value {
     let host = |(host, lines): &(String, Vec<String>)| {
-        let lines: Vec<_> = lines.iter().map(|line| clean::line(line)).collect();
-        serde_json::json!({ "host": host, "steps": lines })
+        let mut fields = details.get(host).cloned().unwrap_or_else(|| json!({}));
+        fields["host"] = json!(host);
+        fields["steps"] = json!(lines);
+        fields
     };
-    let warning = |(host, text): &(Option<String>, String)| serde_json::json!({ "host": host, "text": clean::line(text) });
-    serde_json::json!({
-        "v": super::json::VERSION,
+    let warning = |(host, text): &(Option<String>, String)| json!({ "host": host, "text": text });
+    answer(json!({
         "dry_run": true,
-        "hosts": plans.iter().map(host).collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(warning).collect::<Vec<_>>(),
-    })
+        "hosts": plans.iter().map(host).collect::<Value>(),
+        "warnings": warnings.iter().map(warning).collect::<Value>(),
+    }))
 }

@@ -28,7 +28,7 @@ pub struct ProgressModel {
     rows: Vec<Row>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Row {
     host: String,
     doing: Doing,
@@ -36,14 +36,26 @@ struct Row {
     meter: RateMeter,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 enum Doing {
+    #[default]
     Waiting,
-    Step { step: &'static str, since: Duration },
+    Step {
+        step: &'static str,
+        since: Duration,
+    },
     Uploading,
-    Done { step: &'static str, rest: String },
-    Failed { step: &'static str, error: String },
-    Reverting { to: String },
+    Done {
+        step: &'static str,
+        rest: String,
+    },
+    Failed {
+        step: &'static str,
+        error: String,
+    },
+    Reverting {
+        to: String,
+    },
 }
 
 impl Doing {
@@ -98,7 +110,8 @@ impl ProgressModel {
     pub fn apply(&mut self, event: &Event, now: Duration) {
         match event {
             Event::RunStarted { hosts, .. } => {
-                self.rows = hosts.iter().map(|host| Row::new(host)).collect();
+                self.rows =
+                    hosts.iter().map(|host| Row { host: host.clone(), ..Row::default() }).collect();
             }
             Event::Phase(phase) => {
                 self.over = self.times(now);
@@ -119,12 +132,6 @@ impl ProgressModel {
                 row.meter.note(now, *sent, *total);
                 row.doing = Doing::Uploading;
             }),
-            _ => self.apply_step(event, now),
-        }
-    }
-
-    fn apply_step(&mut self, event: &Event, now: Duration) {
-        match event {
             Event::StepStarted { host, step } => self.with(host, |row| {
                 row.doing = Doing::Step { step, since: now };
             }),
@@ -189,11 +196,10 @@ impl ProgressModel {
         if most < LEAST_ROWS {
             return Vec::new();
         }
-        let ranks = self.rows.iter().enumerate();
-        let ranks = ranks.filter_map(|(place, row)| Some((row.doing.rank()?, place)));
-        let mut ranks: Vec<_> = ranks.collect();
-        ranks.sort_unstable();
-        let mut places: Vec<_> = ranks.into_iter().take(most).map(|(_, place)| place).collect();
+        let mut places: Vec<_> = (0..self.rows.len()).collect();
+        places.retain(|place| self.rows[*place].doing.rank().is_some());
+        places.sort_by_key(|place| self.rows[*place].doing.rank());
+        places.truncate(most);
         places.sort_unstable();
         places
     }
@@ -220,16 +226,13 @@ impl ProgressModel {
         let counts = [(busy, "working"), (failed, "failed"), (back, "being reverted")];
         let told = counts.iter().filter(|(count, _)| *count > 0);
         let told: Vec<_> = told.map(|(count, word)| format!("{count} {word}")).collect();
+        let more = (!shown.is_empty())
+            .then(|| format!("and {}", human::count(rest().count(), "more host")));
+        let told = (!told.is_empty()).then(|| told.join(", "));
+        let parts: Vec<_> = more.into_iter().chain(told).collect();
         let mut lines = Vec::new();
-        let more = rest().count();
-        match (shown.is_empty(), told.is_empty()) {
-            (true, true) => {}
-            (true, false) => lines.push(format!("  {}", told.join(", "))),
-            (false, true) => lines.push(format!("  and {}", human::count(more, "more host"))),
-            (false, false) => {
-                let more = human::count(more, "more host");
-                lines.push(format!("  and {more}: {}", told.join(", ")));
-            }
+        if !parts.is_empty() {
+            lines.push(format!("  {}", parts.join(": ")));
         }
         let going: Vec<_> = self.rows.iter().filter(|r| r.doing == Doing::Uploading).collect();
         let is_hidden = rest().any(|(_, row)| row.doing == Doing::Uploading);
@@ -246,11 +249,6 @@ impl ProgressModel {
 }
 
 impl Row {
-    fn new(host: &str) -> Self {
-        let (host, meter) = (host.to_owned(), RateMeter::default());
-        Self { host, doing: Doing::Waiting, ready: false, meter }
-    }
-
     fn line(&self, names: usize, width: usize, now: Duration, styles: &Styles) -> String {
         let host = console::truncate_str(&self.host, names, "…");
         let host = console::pad_str(&host, names, console::Alignment::Left, None).into_owned();

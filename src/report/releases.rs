@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use console::Style;
 use serde_json::{Value, json};
 
+use super::clean;
 use super::human::{self, group_by, list};
+use super::json::answer;
 use super::status::StatusContext;
 use super::styles::Styles;
 use super::table::{self, Column};
-use super::{clean, json::VERSION};
 use crate::deploy::retention::rollback_candidates;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -31,7 +32,6 @@ const COLUMNS: [Column; 9] = [
 pub fn releases_table(
     hosts: &[(String, HostState)],
     context: StatusContext<'_>,
-    width: usize,
     styles: &Styles,
 ) -> String {
     let views = hosts.iter().map(|(host, state)| (host.as_str(), View::of(state, context, styles)));
@@ -41,7 +41,7 @@ pub fn releases_table(
     for (view, names) in groups {
         let title = format!("{}:", list(&names));
         let mut lines = if several { vec![title] } else { Vec::new() };
-        lines.extend(view.lines(width));
+        lines.extend(view.lines(styles.table_width()));
         sections.push(lines.join("\n") + "\n");
     }
     if hosts.iter().any(|(_, state)| !state.ids().is_empty()) {
@@ -61,7 +61,7 @@ struct View {
 
 impl View {
     fn of(state: &HostState, context: StatusContext<'_>, styles: &Styles) -> Self {
-        let row = |release: &Release<'_>| release.row(context, styles);
+        let row = |release: &Release| release.row(context, styles);
         let foreign = foreign(state).into_iter().map(clean::line).collect();
         Self { rows: releases(state).iter().map(row).collect(), foreign, notes: notes(state) }
     }
@@ -106,48 +106,41 @@ fn notes(state: &HostState) -> Vec<String> {
 }
 
 /// A release of shipit on one host.
-struct Release<'a> {
+struct Release {
     id: ReleaseId,
-    history: Option<History>,
-    state: &'a HostState,
+    live: bool,
+    pinned: bool,
+    in_use: bool,
+    state: &'static str,
+    /// `None`: the ledger does not know it.
+    status: Option<ReleaseStatus>,
+    /// Until when it may be activated, if it was staged for that.
+    expires: Option<DateTime<Utc>>,
+    origin: Option<Entry>,
 }
 
-impl Release<'_> {
-    fn live(&self) -> bool {
-        self.state.live() == Some(self.id)
-    }
-
-    fn origin(&self) -> Option<&Entry> {
-        self.history.as_ref()?.origin.as_ref()
-    }
-
-    /// Returns until when it may be activated, if it was staged for that.
-    fn expires(&self) -> Option<DateTime<Utc>> {
-        self.history.as_ref()?.expires().filter(|_| !self.is_unknown())
-    }
-
-    fn pinned(&self) -> bool {
-        self.history.as_ref().is_some_and(|history| history.pinned)
-    }
-
-    fn is_unknown(&self) -> bool {
-        self.state.unknown.contains(&self.id.to_string())
-    }
-
-    fn in_use(&self) -> bool {
-        self.state.in_use.contains(&self.id.to_string())
-    }
-
-    fn status(&self) -> &'static str {
-        match &self.history {
-            _ if self.is_unknown() => "unknown",
-            Some(history) => history.status.words(),
-            None => "unfinished",
+impl Release {
+    fn of(id: ReleaseId, history: Option<History>, host: &HostState) -> Self {
+        let name = id.to_string();
+        let is_unknown = host.unknown.contains(&name);
+        Self {
+            id,
+            live: host.live() == Some(id),
+            pinned: history.as_ref().is_some_and(|history| history.pinned),
+            in_use: host.in_use.contains(&name),
+            state: match &history {
+                _ if is_unknown => "unknown",
+                Some(history) => history.status.word(),
+                None => "unfinished",
+            },
+            status: history.as_ref().map(|history| history.status),
+            expires: history.as_ref().filter(|_| !is_unknown).and_then(History::expires),
+            origin: history.and_then(|history| history.origin),
         }
     }
 
     fn style<'s>(&self, styles: &'s Styles) -> &'s Style {
-        match self.history.as_ref().map(|history| history.status) {
+        match self.status {
             Some(ReleaseStatus::Good) => &styles.good,
             Some(ReleaseStatus::Reverted | ReleaseStatus::RolledBack | ReleaseStatus::Failed) => {
                 &styles.bad
@@ -162,20 +155,20 @@ impl Release<'_> {
         StatusContext { now, offset, .. }: StatusContext<'_>,
         styles: &Styles,
     ) -> Vec<String> {
-        let origin = self.origin();
+        let origin = self.origin.as_ref();
         let word = |text: Option<&str>| text.map_or_else(String::new, clean::line);
-        let mut state = self.status().to_owned();
-        if let Some(until) = self.expires() {
+        let mut state = self.state.to_owned();
+        if let Some(until) = self.expires {
             state = format!("{state} until {}", human::day(until, offset));
         }
-        if self.pinned() {
+        if self.pinned {
             state += ", pinned";
         }
-        if self.in_use() && !self.live() {
+        if self.in_use && !self.live {
             state += ", in use";
         }
         vec![
-            if self.live() { "*".to_owned() } else { String::new() },
+            if self.live { "*".to_owned() } else { String::new() },
             self.id.to_string(),
             human::local(self.id.time(), offset),
             human::age(self.id.time(), now),
@@ -188,18 +181,18 @@ impl Release<'_> {
     }
 
     fn json(&self) -> Value {
-        let origin = self.origin();
+        let origin = self.origin.as_ref();
         json!({
             "id": self.id,
             "made": self.id.time().to_rfc3339(),
-            "state": self.status().replace(' ', "-"),
-            "expires": self.expires().map(|until| until.to_rfc3339()),
-            "live": self.live(),
-            "pinned": self.pinned(),
-            "in_use": self.in_use(),
-            "who": origin.map(|entry| clean::line(&entry.who)),
-            "from": origin.map(|entry| clean::line(&entry.from)),
-            "revision": origin.and_then(|entry| entry.revision.as_deref()).map(clean::line),
+            "state": self.state.replace(' ', "-"),
+            "expires": self.expires.map(|until| until.to_rfc3339()),
+            "live": self.live,
+            "pinned": self.pinned,
+            "in_use": self.in_use,
+            "who": origin.map(|entry| &entry.who),
+            "from": origin.map(|entry| &entry.from),
+            "revision": origin.and_then(|entry| entry.revision.as_ref()),
             "artifact": origin.and_then(|entry| entry.artifact),
             "size": origin.and_then(|entry| entry.size),
         })
@@ -207,10 +200,10 @@ impl Release<'_> {
 }
 
 /// Returns the releases of shipit, newest first.
-fn releases(state: &HostState) -> Vec<Release<'_>> {
+fn releases(state: &HostState) -> Vec<Release> {
     let mut histories = state.ledger.histories();
     let ids = state.ours().into_iter().rev();
-    ids.map(|id| Release { id, history: histories.remove(&id.to_string()), state }).collect()
+    ids.map(|id| Release::of(id, histories.remove(&id.to_string()), state)).collect()
 }
 
 /// Returns the directories that neither shipit nor the ledger knows.
@@ -226,11 +219,11 @@ pub fn releases_json(hosts: &[(String, HostState)]) -> Value {
         json!({
             "host": host,
             "live": super::status::live(state),
-            "releases": releases(state).iter().map(Release::json).collect::<Vec<_>>(),
-            "foreign": foreign(state).into_iter().map(clean::line).collect::<Vec<_>>(),
+            "releases": releases(state).iter().map(Release::json).collect::<Value>(),
+            "foreign": foreign(state),
             "unreadable_ledger_lines": state.ledger.unreadable(),
-            "newer": state.newer().map(|newer| clean::line(&newer.to_string())),
+            "newer": state.newer().map(ToString::to_string),
         })
     };
-    json!({ "v": VERSION, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })
+    answer(json!({ "hosts": hosts.iter().map(host).collect::<Value>() }))
 }

@@ -2,9 +2,8 @@
 //! GitHub Actions nothing that its runner would obey. Secrets are masked in texts; names and ids
 //! stay as they are.
 
-use super::Reporter;
-use super::clean;
 use super::redact::Secrets;
+use super::{AnyReporter, Reporter, clean};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::{Failure, HostResult, Report, SAID};
 
@@ -27,20 +26,25 @@ impl Sieve {
     /// Returns `raw` as it may be shown. Secrets are masked before and after control sequences are
     /// removed, because these may hide or contain a secret, and always before a text is cut.
     pub fn fit(&self, raw: &str) -> String {
-        let stripped = clean::strip(&self.secrets.redact(raw));
-        self.plain(&self.secrets.redact(&stripped))
+        self.plain(&self.masked(raw))
     }
 
     /// Does what [`Self::fit`] does, but cuts nothing.
     pub fn whole(&self, raw: &str) -> String {
+        self.defused(self.masked(raw))
+    }
+
+    fn masked(&self, raw: &str) -> String {
         let stripped = clean::strip(&self.secrets.redact(raw));
-        let text = self.secrets.redact(&stripped).into_owned();
-        if self.github { defuse(&text) } else { text }
+        self.secrets.redact(&stripped).into_owned()
     }
 
     /// Returns a name, an id or another identifier, cleaned but never masked.
     fn plain(&self, raw: &str) -> String {
-        let text = clean::text(raw);
+        self.defused(clean::text(raw))
+    }
+
+    fn defused(&self, text: String) -> String {
         if self.github { defuse(&text) } else { text }
     }
 
@@ -121,49 +125,45 @@ impl Sieve {
             self.result_in(result);
         }
         self.fit_all(fit.warnings.iter_mut().map(|(_, text)| text));
-        self.failures_in(&mut fit.failure);
+        self.failures_in(fit.failures_mut());
         fit
     }
 
+    /// Filters the texts of a result other than its failures.
     fn result_in(&self, result: &mut HostResult) {
         match result {
             HostResult::Done(done) => {
                 self.plain_all(&mut done.before);
                 self.plain_all(&mut done.pruned);
             }
-            HostResult::Unchanged { .. } => {}
-            HostResult::Untouched { live, failure } => {
-                self.plain_all(live);
-                self.failures_in(failure);
-            }
-            HostResult::Reverted { live, failure, but } => {
+            HostResult::Untouched { live, .. } => self.plain_all(live),
+            HostResult::Reverted { live, but, .. } => {
                 self.plain_all([live]);
-                self.failures_in([failure]);
                 self.fit_all(but);
             }
             HostResult::Locked { holder } => self.fit_all([holder]),
-            HostResult::Stuck { cause, undo } => self.failures_in([cause, undo]),
-            HostResult::Skipped { failure } | HostResult::Unknown { failure } => {
-                self.failures_in([failure]);
-            }
+            HostResult::Unchanged { .. }
+            | HostResult::Skipped { .. }
+            | HostResult::Stuck { .. }
+            | HostResult::Unknown { .. } => {}
         }
     }
 }
 
 /// A reporter that passes filtered events on to another one.
-pub struct Sanitizer<R> {
-    inner: R,
+pub struct Sanitizer {
+    inner: AnyReporter,
     sieve: Sieve,
 }
 
-impl<R> Sanitizer<R> {
+impl Sanitizer {
     /// Filters for `inner`.
-    pub const fn new(inner: R, sieve: Sieve) -> Self {
+    pub const fn new(inner: AnyReporter, sieve: Sieve) -> Self {
         Self { inner, sieve }
     }
 }
 
-impl<R: Reporter> Reporter for Sanitizer<R> {
+impl Reporter for Sanitizer {
     fn on_event(&mut self, event: &Event) {
         let fit = self.sieve.event(event);
         self.inner.on_event(&fit);

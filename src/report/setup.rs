@@ -1,7 +1,9 @@
 //! The steps of `setup`, planned or done, as text and JSON.
 
-use super::clean;
-use super::human::{group_by, list};
+use serde_json::{Value, json};
+
+use super::json::answer;
+use super::plan::below_hosts;
 use crate::deploy::setup::{HostSteps, SetupStep, StepState};
 
 /// Returns a step in words: a line, and further ones that belong to it.
@@ -39,19 +41,12 @@ pub fn setup_view(hosts: &[(String, HostSteps)]) -> String {
         let steps = host.steps.iter().filter(|(_, state)| *state == StepState::Differs);
         steps.flat_map(|(step, _)| lines(step, &host.user)).collect()
     };
-    let mut all = String::new();
-    for (lines, hosts) in group_by(hosts.iter().map(|(name, host)| (name.as_str(), left(host)))) {
-        all.extend([format!("{}:\n", list(&hosts))]);
-        if lines.is_empty() {
-            all += "  nothing to do\n";
-        }
-        all.extend(lines.iter().map(|line| format!("  {}\n", clean::line(line))));
-    }
-    all
+    let left: Vec<_> = hosts.iter().map(|(name, host)| (name.clone(), left(host))).collect();
+    below_hosts(&left).iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Returns every step with what became of it.
-pub fn setup_json(hosts: &[(String, HostSteps)]) -> serde_json::Value {
+pub fn setup_json(hosts: &[(String, HostSteps)]) -> Value {
     let word = |state: &StepState| match state {
         StepState::Same => "same",
         StepState::Differs => "differs",
@@ -61,17 +56,9 @@ pub fn setup_json(hosts: &[(String, HostSteps)]) -> serde_json::Value {
     };
     let host = |(name, host): &(String, HostSteps)| {
         let steps = host.steps.iter().map(|(step, state)| {
-            let text = lines(step, &host.user).join("\n");
-            serde_json::json!({ "step": clean::line(&text), "state": word(state) })
+            json!({ "step": lines(step, &host.user).join("\n"), "state": word(state) })
         });
-        serde_json::json!({
-            "host": name,
-            "user": clean::line(&host.user),
-            "steps": steps.collect::<Vec<_>>(),
-        })
+        json!({ "host": name, "user": host.user, "steps": steps.collect::<Value>() })
     };
-    serde_json::json!({
-        "v": super::json::VERSION,
-        "setup": hosts.iter().map(host).collect::<Vec<_>>(),
-    })
+    answer(json!({ "setup": hosts.iter().map(host).collect::<Value>() }))
 }

@@ -1,14 +1,16 @@
 //! `shipit status`: what is live on each host, since when, and what interrupted runs have left.
 
 use std::collections::BTreeSet;
+use std::iter;
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
 use console::Style;
 use serde_json::{Value, json};
 
+use super::clean;
 use super::human::{self, group_by, hanging, list};
+use super::json::answer;
 use super::styles::Styles;
-use super::{clean, json::VERSION};
 use crate::deploy::divergence::find_split;
 use crate::deploy::retention::activation_candidates;
 use crate::model::host_state::{Current, HostState, OwedHooks, UnitState};
@@ -36,27 +38,25 @@ pub fn status_view(
     styles: &Styles,
 ) -> String {
     let blocks = hosts.iter().map(|(host, state)| {
-        let parts = block(state, context).into_iter().map(StatusLine::split);
-        let (alike, since): (Vec<_>, Vec<_>) = parts.unzip();
-        ((host, since), alike)
+        let lines = block(state, context);
+        let since: Vec<_> = lines.iter().map(|line| line.since.clone()).collect();
+        ((host, since), lines)
     });
     let mut all = Vec::new();
     for (lines, members) in group_by(blocks) {
         let names: Vec<_> = members.iter().map(|(host, _)| host).collect();
         all.extend(hanging("", 2, &format!("{}:", list(&names)), styles.width));
-        for (row, Alike { label, text, rest, .. }) in lines.into_iter().enumerate() {
+        for (row, StatusLine { label, text, rest, .. }) in lines.into_iter().enumerate() {
             let since = span(members.iter().filter_map(|(_, since)| since[row].as_ref()));
             let text = style(label, &text, styles).apply_to(&text);
             let label = format!("  {:10}", format!("{label}:"));
             all.extend(hanging(&label, 13, &format!("{text}{since}{rest}"), styles.width));
         }
     }
-    for note in notes(hosts, context.stage) {
-        all.extend(match note.strip_prefix("  hint:  ") {
-            Some(hint) => hanging("  hint: ", 9, hint, styles.width),
-            None => hanging("", 2, &note, styles.width),
-        });
-    }
+    let differences = differences(hosts);
+    all.extend(differences.iter().flat_map(|line| hanging("", 2, line, styles.width)));
+    let hints = hints(hosts, context.stage, !differences.is_empty());
+    all.extend(hints.iter().flat_map(|hint| hanging("  hint: ", 9, hint, styles.width)));
     all.join("\n") + "\n"
 }
 
@@ -81,18 +81,17 @@ struct StatusLine {
     rest: String,
 }
 
-/// Returns the parts of a line that must be equal for hosts to be shown together. Times need not
-/// be: a fleet goes live within seconds, not in one.
-#[derive(PartialEq)]
-struct Alike {
-    label: &'static str,
-    text: String,
-    rest: String,
-    dated: bool,
+/// Hosts with equal lines are shown together. Times need not be equal: a fleet goes live within
+/// seconds, not in one.
+impl PartialEq for StatusLine {
+    fn eq(&self, other: &Self) -> bool {
+        (self.label, &self.text, self.since.is_some(), &self.rest)
+            == (other.label, &other.text, other.since.is_some(), &other.rest)
+    }
 }
 
 /// A moment as text, below the time it sorts by.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Since {
     sorts: String,
     shown: String,
@@ -101,11 +100,6 @@ struct Since {
 impl StatusLine {
     fn plain(label: &'static str, text: String) -> Self {
         Self { label, text, since: None, rest: String::new() }
-    }
-
-    fn split(self) -> (Alike, Option<Since>) {
-        let Self { label, text, since, rest } = self;
-        (Alike { label, text, rest, dated: since.is_some() }, since)
     }
 }
 
@@ -134,10 +128,10 @@ fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     lines.extend(state.units.iter().map(|unit| unit_line(unit, several, context)));
     let mut tell = |label, text| lines.push(StatusLine::plain(label, text));
     if let Some(entry) = state.stuck() {
-        tell("stuck", stuck_line(entry, context));
+        tell("stuck", failure_line(entry, "could not be reverted", context));
     }
     for entry in state.unmade() {
-        tell("failed", failed_line(entry, context));
+        tell("failed", failure_line(entry, "could not be made", context));
     }
     for one in interrupted(state) {
         tell("stopped", stopped_line(&one, context));
@@ -162,16 +156,7 @@ fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     lines
 }
 
-/// Returns the line about a release that could not be reverted: whose it was, and why.
-fn stuck_line(entry: &Entry, context: StatusContext<'_>) -> String {
-    failure_line(entry, "could not be reverted", context)
-}
-
-/// Returns the line about a release that could not be made.
-fn failed_line(entry: &Entry, context: StatusContext<'_>) -> String {
-    failure_line(entry, "could not be made", context)
-}
-
+/// Returns the line about a release for which something could not be done: whose it was, and why.
 fn failure_line(entry: &Entry, what: &str, context: StatusContext<'_>) -> String {
     let Entry { release, who, from, reason, .. } = entry;
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
@@ -202,10 +187,7 @@ fn stopped_line(one: &Interrupted, context: StatusContext<'_>) -> String {
 }
 
 fn when(entry: &Entry, context: StatusContext<'_>) -> String {
-    entry.time().map_or_else(String::new, |at| {
-        let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
-        format!(", {local} ({age})")
-    })
+    entry.time().map_or_else(String::new, |at| format!(", {}", moment(at, context)))
 }
 
 fn live_line(state: &HostState, context: StatusContext<'_>) -> StatusLine {
@@ -232,8 +214,11 @@ fn made_line(state: &HostState) -> Option<StatusLine> {
 }
 
 fn since(at: DateTime<Utc>, context: StatusContext<'_>) -> Since {
-    let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
-    Since { shown: format!("{local} ({age})"), sorts: at.to_rfc3339() }
+    Since { shown: moment(at, context), sorts: at.to_rfc3339() }
+}
+
+fn moment(at: DateTime<Utc>, context: StatusContext<'_>) -> String {
+    format!("{} ({})", human::zoned(at, context.offset), human::age(at, context.now))
 }
 
 /// Returns when the live release was flipped to: its last `activated`. It is live since then, not
@@ -314,58 +299,60 @@ fn common(hosts: &[(String, HostState)]) -> Option<ReleaseId> {
     each.reduce(|all, here| &all & &here)?.last().copied()
 }
 
-fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
-    let mut notes = Vec::new();
+/// Returns which releases the hosts are on, and why they differ, if they do.
+fn differences(hosts: &[(String, HostState)]) -> Vec<String> {
     let groups = group_by(hosts.iter().map(|(host, state)| (host.as_str(), live(state))));
-    if groups.len() > 1 {
-        let each = |(live, hosts): &(Option<String>, Vec<&str>)| {
-            let live = live.as_deref().unwrap_or("nothing");
-            format!("{live} on {}", list(hosts))
-        };
-        let all: Vec<_> = groups.iter().map(each).collect();
-        notes.push(format!("the hosts are on different releases: {}", all.join("; ")));
-        notes.extend(why_different(hosts));
-        let back = common(hosts).map_or_else(String::new, |id| {
-            format!("; so does `shipit rollback {stage} --to {id}`")
-        });
-        notes.push(format!("  hint:  `shipit deploy {stage}` brings them together{back}"));
+    if groups.len() < 2 {
+        return Vec::new();
     }
-    let candidates = |state: &HostState| !activation_candidates(state).is_empty();
-    if hosts.iter().any(|(_, state)| candidates(state)) {
-        notes.push(format!("  hint:  `shipit activate {stage}` makes what is staged live"));
-    }
-    if hosts.iter().any(|(_, state)| state.owed_hooks().is_some()) {
-        notes.push(format!(
-            "  hint:  the next `shipit deploy {stage}` or `shipit prune {stage}` runs them"
-        ));
-    }
-    let waits = |state: &HostState| interrupted(state).iter().any(|one| one.step.is_undecided());
-    if hosts.iter().any(|(_, state)| waits(state)) {
-        notes.push(format!(
-            "  hint:  the next `shipit deploy {stage}` or `shipit rollback {stage}` recovers what \
-             is undecided"
-        ));
-    }
-    if hosts.iter().any(|(_, state)| state.stuck().is_some()) {
-        notes.push(format!(
-            "  hint:  once the service runs again, the next `shipit deploy {stage}` or `shipit rollback \
-             {stage}` that succeeds clears this"
-        ));
-    }
-    if hosts.iter().any(|(_, state)| state.lock.deploy_lock.is_some()) {
-        notes.push(format!("  hint:  `shipit unlock {stage}` allows deploys again"));
-    }
-    if hosts.iter().any(|(_, state)| state.maintenance.is_some()) {
-        notes.push(format!("  hint:  `shipit maintenance off {stage}` ends it"));
-    }
-    let idle = |state: &HostState| {
-        let left = !state.leftovers.is_empty() || !state.unfinished.is_empty();
-        state.holder.is_none() && left
+    let each = |(live, hosts): &(Option<String>, Vec<&str>)| {
+        let live = live.as_deref().map_or_else(|| "nothing".to_owned(), clean::line);
+        format!("{live} on {}", list(hosts))
     };
-    if hosts.iter().any(|(_, state)| idle(state)) {
-        notes.push(format!("  hint:  `shipit prune {stage}` deletes the leftovers"));
-    }
-    notes
+    let all: Vec<_> = groups.iter().map(each).collect();
+    let different = format!("the hosts are on different releases: {}", all.join("; "));
+    iter::once(different).chain(why_different(hosts)).collect()
+}
+
+/// A test of the state of a host.
+type IsSo = fn(&HostState) -> bool;
+
+/// What may be typed next if the state of a host is so.
+const HINTS: [(IsSo, &str); 7] = [
+    (
+        |state| !activation_candidates(state).is_empty(),
+        "`shipit activate {stage}` makes what is staged live",
+    ),
+    (
+        |state| state.owed_hooks().is_some(),
+        "the next `shipit deploy {stage}` or `shipit prune {stage}` runs them",
+    ),
+    (
+        |state| interrupted(state).iter().any(|one| one.step.is_undecided()),
+        "the next `shipit deploy {stage}` or `shipit rollback {stage}` recovers what is undecided",
+    ),
+    (
+        |state| state.stuck().is_some(),
+        "once the service runs again, the next `shipit deploy {stage}` or `shipit rollback {stage}` \
+         that succeeds clears this",
+    ),
+    (|state| state.lock.deploy_lock.is_some(), "`shipit unlock {stage}` allows deploys again"),
+    (|state| state.maintenance.is_some(), "`shipit maintenance off {stage}` ends it"),
+    (is_littered, "`shipit prune {stage}` deletes the leftovers"),
+];
+
+fn is_littered(state: &HostState) -> bool {
+    state.holder.is_none() && !(state.leftovers.is_empty() && state.unfinished.is_empty())
+}
+
+/// Returns what may be typed next.
+fn hints(hosts: &[(String, HostState)], stage: &str, differ: bool) -> Vec<String> {
+    let back = common(hosts)
+        .map_or_else(String::new, |id| format!("; so does `shipit rollback {stage} --to {id}`"));
+    let together = differ.then(|| format!("`shipit deploy {stage}` brings them together{back}"));
+    let fitting = HINTS.iter().filter(|(is_so, _)| hosts.iter().any(|(_, state)| is_so(state)));
+    let others = fitting.map(|(_, hint)| hint.replace("{stage}", stage));
+    together.into_iter().chain(others).collect()
 }
 
 /// Returns what is live on a host, in one word; none if nothing is.
@@ -373,7 +360,7 @@ pub(super) fn live(state: &HostState) -> Option<String> {
     match &state.current {
         Current::Absent => None,
         Current::Release(id) => Some(id.to_string()),
-        Current::Foreign(target) => Some(clean::line(target)),
+        Current::Foreign(target) => Some(target.clone()),
         Current::NotALink => Some("not a link".to_owned()),
     }
 }
@@ -384,44 +371,43 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
     let host = |(host, state): &(String, HostState)| {
         let stopped = interrupted(state);
         let undecided = stopped.iter().find(|one| one.step.is_undecided());
+        let staged = state.waiting().into_iter();
+        let staged = staged.map(|(id, at)| json!({ "release": id, "expires": at.to_rfc3339() }));
+        let service = |unit: &UnitState| json!({ "name": unit.service, "unit": unit_json(unit) });
         json!({
             "host": host,
             "live": live(state),
             "behind": newest.is_some() && state.live() != newest,
-            "staged": state.waiting().into_iter().map(staged_json).collect::<Vec<_>>(),
+            "staged": staged.collect::<Value>(),
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.units.first().map(unit_json),
-            "slots": state.slots.iter().map(slot_json).collect::<Vec<_>>(),
-            "services": state.units.iter().map(service_json).collect::<Vec<_>>(),
-            "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
+            "slots": state.slots.iter().map(slot_json).collect::<Value>(),
+            "services": state.units.iter().map(service).collect::<Value>(),
+            "undecided": undecided.and_then(|one| one.release.as_ref()),
             "stuck": state.stuck().map(stuck_json),
             "owed": state.owed_hooks().map(|OwedHooks { id, place }| {
-                json!({ "release": id.to_string(), "hook": place.word() })
+                json!({ "release": id, "hook": place.word() })
             }),
-            "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
-            "frozen": state.lock.deploy_lock.as_deref().map(clean::line),
+            "interrupted": stopped.iter().map(stopped_json).collect::<Value>(),
+            "frozen": state.lock.deploy_lock,
             "maintenance": state.maintenance.map(|at| at.to_rfc3339()),
-            "locked_by": state.holder.as_deref().map(clean::line),
-            "leftovers": state.leftovers.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
-            "unfit": state.facts.missing.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
-            "unclear": state.not_understood().iter().map(|line| clean::line(line)).collect::<Vec<_>>(),
+            "locked_by": state.holder,
+            "leftovers": state.leftovers,
+            "unfit": state.facts.missing,
+            "unclear": state.not_understood(),
         })
     };
     let hosts: Vec<_> = hosts.iter().map(host).collect();
     let agree = hosts.windows(2).all(|pair| pair[0]["live"] == pair[1]["live"]);
-    json!({ "v": VERSION, "stage": context.stage, "agree": agree, "hosts": hosts })
-}
-
-fn staged_json((id, until): (ReleaseId, DateTime<Utc>)) -> Value {
-    json!({ "release": id, "expires": until.to_rfc3339() })
+    answer(json!({ "stage": context.stage, "agree": agree, "hosts": hosts }))
 }
 
 fn stuck_json(entry: &Entry) -> Value {
     json!({
-        "release": clean::line(&entry.release),
-        "reason": entry.reason.as_deref().map(clean::line),
-        "who": clean::line(&entry.who),
-        "from": clean::line(&entry.from),
+        "release": entry.release,
+        "reason": entry.reason,
+        "who": entry.who,
+        "from": entry.from,
         "at": entry.time().map(|at| at.to_rfc3339()),
     })
 }
@@ -429,36 +415,28 @@ fn stuck_json(entry: &Entry) -> Value {
 fn stopped_json(one: &Interrupted) -> Value {
     let entry = one.entry.as_ref();
     json!({
-        "run": one.run.as_deref().map(clean::line),
-        "release": one.release.as_deref().map(clean::line),
+        "run": one.run,
+        "release": one.release,
         "step": one.step.word(),
-        "who": entry.map(|entry| clean::line(&entry.who)),
-        "from": entry.map(|entry| clean::line(&entry.from)),
+        "who": entry.map(|entry| &entry.who),
+        "from": entry.map(|entry| &entry.from),
         "at": entry.and_then(Entry::time).map(|at| at.to_rfc3339()),
-        "record": one.record.as_deref().map(clean::line),
+        "record": one.record,
     })
 }
 
 fn slot_json(state: &SlotState) -> Value {
-    json!({
-        "name": clean::line(&state.slot.name),
-        "port": state.slot.port,
-        "state": state.activity.word(),
-        "release": state.release.map(|id| id.to_string()),
-    })
-}
-
-fn service_json(unit: &UnitState) -> Value {
-    json!({ "name": clean::line(&unit.service), "unit": unit_json(unit) })
+    let SlotState { slot, activity, release } = state;
+    json!({ "name": slot.name, "port": slot.port, "state": activity.word(), "release": release })
 }
 
 fn unit_json(unit: &UnitState) -> Value {
     json!({
-        "name": clean::line(&unit.name),
-        "load": clean::line(&unit.load),
-        "active": clean::line(&unit.active),
-        "sub": clean::line(&unit.sub),
-        "since": clean::line(&unit.since),
+        "name": unit.name,
+        "load": unit.load,
+        "active": unit.active,
+        "sub": unit.sub,
+        "since": unit.since,
         "restarts": unit.restarts,
     })
 }

@@ -2,18 +2,6 @@
 
 use console::Style;
 
-/// The value of `--color`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Color {
-    /// Colours on a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Colours everywhere.
-    Always,
-    /// Colours nowhere.
-    Never,
-}
-
 /// The style of each kind of text.
 #[derive(Debug, Clone, Default)]
 pub struct Styles {
@@ -35,6 +23,11 @@ pub struct Styles {
 }
 
 impl Styles {
+    /// Returns the columns that a table may have.
+    pub fn table_width(&self) -> usize {
+        self.width.unwrap_or(160)
+    }
+
     /// Returns styles without colour.
     pub fn plain() -> Self {
         Self::default()
@@ -53,15 +46,5 @@ impl Styles {
             width: None,
             coloured: true,
         }
-    }
-
-    /// Chooses the styles from `--color`, `NO_COLOR` (set and not empty) and the output.
-    pub fn choose(color: Color, no_color: bool, terminal: bool) -> Self {
-        let coloured = match color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && !no_color,
-        };
-        if coloured { Self::coloured() } else { Self::plain() }
     }
 }

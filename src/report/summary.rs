@@ -1,7 +1,7 @@
 //! The summary of a run: on success, what is live where; else what failed, why, what is true on
 //! every host now, and what to type next.
 
-use std::io::{self, Write};
+use std::collections::BTreeSet;
 
 use chrono::{Offset as _, Utc};
 
@@ -21,56 +21,57 @@ const MOST_HOSTS: usize = 12;
 /// Further kinds of failures are counted, not shown.
 const MOST_PROBLEMS: usize = 8;
 
-/// Prints the summary. Prints nothing on success if `--quiet` was given.
-pub fn print(
-    out: &mut dyn Write,
+/// Returns the summary in lines; none on success if `--quiet` was given.
+pub fn text(styles: &Styles, report: &Report, verbosity: Verbosity) -> String {
+    if report.verdict() != RunOutcome::Done {
+        return failed(styles, report);
+    }
+    if verbosity == Verbosity::Quiet {
+        return String::new();
+    }
+    let lines = success(report).join("\n");
+    let rows = lines.lines().flat_map(|line| hanging("", 2, line, styles.width));
+    rows.map(|row| styles.good.apply_to(row).to_string() + "\n").collect()
+}
+
+/// Returns what ends the output of a run: warnings that were not shown yet, and the summary.
+pub(super) fn end(
     styles: &Styles,
     report: &Report,
     verbosity: Verbosity,
-) -> io::Result<()> {
-    if report.verdict() != RunOutcome::Done {
-        return print_failed(out, styles, report);
-    }
-    if verbosity > Verbosity::Quiet {
-        let lines = success(report).join("\n");
-        for row in lines.lines().flat_map(|line| hanging("", 2, line, styles.width)) {
-            writeln!(out, "{}", styles.good.apply_to(row))?;
-        }
-    }
-    Ok(())
+    shown: &BTreeSet<(Option<String>, String)>,
+) -> String {
+    let all = report.warnings.iter();
+    let unshown: Vec<_> = all.filter(|warning| !shown.contains(*warning)).cloned().collect();
+    warnings(styles, &unshown) + &text(styles, report, verbosity)
 }
 
-/// Prints warnings, with hosts that have equal ones together.
-pub fn warnings(
-    out: &mut dyn Write,
-    styles: &Styles,
-    warnings: &[(Option<String>, String)],
-) -> io::Result<()> {
+/// Returns warnings in lines, with hosts that have equal ones together.
+pub fn warnings(styles: &Styles, warnings: &[(Option<String>, String)]) -> String {
     let groups = group_by(warnings.iter().map(|(host, text)| (host.as_deref(), text)));
-    for (text, hosts) in groups {
+    let label = styles.warn.apply_to("warning:").to_string();
+    let line = |(text, hosts): (&String, Vec<Option<&str>>)| {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
-        let about = (!hosts.is_empty()).then(|| short_list(&hosts, MOST_HOSTS));
-        let line = words::about(about.as_deref(), text);
-        error::print_after(out, styles, &styles.warn.apply_to("warning:").to_string(), &line)?;
-    }
-    Ok(())
+        error::after(styles, &label, &words::about(&short_list(&hosts, MOST_HOSTS), text))
+    };
+    groups.into_iter().map(line).collect()
 }
 
-fn print_failed(out: &mut dyn Write, styles: &Styles, report: &Report) -> io::Result<()> {
-    let problems = problems(report);
-    for problem in problems.iter().take(MOST_PROBLEMS) {
-        error::print_cause(out, styles, &problem.headline(), &problem.cause)?;
-    }
-    if let Some(more @ 1..) = problems.len().checked_sub(MOST_PROBLEMS) {
-        let line = format!("{} on other hosts", human::count(more, "more failure"));
-        error::print_cause(out, styles, &line, &[])?;
-    }
-    if let Some(state) = state(report) {
-        error::print_state(out, styles, &state)?;
-    }
-    let mut hints: Vec<_> = problems.into_iter().filter_map(|problem| problem.hint).collect();
+fn failed(styles: &Styles, report: &Report) -> String {
+    let mut problems = problems(report);
+    let more = problems.len().saturating_sub(MOST_PROBLEMS);
+    let mut hints: Vec<_> = problems.iter_mut().filter_map(|it| it.failure.hint.take()).collect();
     hints.dedup();
-    hints.iter().take(3).try_for_each(|hint| error::print_hint(out, styles, hint))
+    let shown = problems.iter().take(MOST_PROBLEMS);
+    let mut text: String = shown
+        .map(|problem| error::first_part(styles, &problem.headline(), &problem.failure.cause))
+        .collect();
+    if more > 0 {
+        let line = format!("{} on other hosts", human::count(more, "more failure"));
+        text += &error::first_part(styles, &line, &[]);
+    }
+    let hints = hints.iter().take(3).map(String::as_str);
+    text + &error::last_part(styles, state(report).as_deref(), hints)
 }
 
 /// A failure, with all hosts on which it was the same.
@@ -78,55 +79,40 @@ fn print_failed(out: &mut dyn Write, styles: &Styles, report: &Report) -> io::Re
 pub struct Problem {
     /// The hosts; empty if it is not about a host.
     pub hosts: Vec<String>,
-    /// The step that failed.
-    pub what: String,
-    /// The cause, line by line.
-    pub cause: Vec<String>,
-    /// The command to type next.
-    pub hint: Option<String>,
+    pub failure: Failure,
 }
 
 impl Problem {
     /// Returns the first line of the error.
     pub fn headline(&self) -> String {
-        match self.hosts.as_slice() {
-            [] => self.what.clone(),
-            hosts => format!("{}: {}", short_list(hosts, MOST_HOSTS), self.what),
-        }
-    }
-
-    fn of_run(what: String, hint: Option<String>) -> Self {
-        Self { hosts: Vec::new(), what, cause: Vec::new(), hint }
+        words::about(&short_list(&self.hosts, MOST_HOSTS), &self.failure.what)
     }
 }
 
 /// Returns all failures, worst first.
 pub fn problems(report: &Report) -> Vec<Problem> {
-    let found = report
-        .hosts
-        .iter()
-        .filter_map(|(host, result)| Some((host.clone(), problem(report, result)?)));
-    let mut all: Vec<_> = group_by(found)
-        .into_iter()
-        .map(|((rank, problem), hosts)| (rank, Problem { hosts, ..problem }))
-        .collect();
+    let found = report.hosts.iter();
+    let found = found.filter_map(|(host, result)| Some((host.clone(), failure(report, result)?)));
+    let mut of_hosts = group_by(found);
     // Failures with a cause come before those that only followed from another host's.
-    all.sort_by_key(|(rank, problem)| (*rank, problem.cause.is_empty()));
-    let of_hosts = all.into_iter().map(|(_, problem)| problem);
-    let mut problems: Vec<_> = of_run(report).into_iter().chain(of_hosts).collect();
+    of_hosts.sort_by_key(|((rank, failure), _)| (*rank, failure.cause.is_empty()));
+    let of_hosts = of_hosts.into_iter().map(|((_, failure), hosts)| Problem { hosts, failure });
+    let alone = |failure| Problem { hosts: Vec::new(), failure };
+    let mut problems: Vec<_> = of_run(report).into_iter().map(alone).chain(of_hosts).collect();
     if problems.is_empty() && report.verdict() != RunOutcome::Done {
         let what = format!("{} {} did not do all that was asked", report.goal, report.stage);
-        problems.push(Problem::of_run(what, None));
+        problems.push(alone(Failure::new(what)));
     }
     problems
 }
 
 /// Returns the failures that are not about a host.
-fn of_run(report: &Report) -> Vec<Problem> {
+fn of_run(report: &Report) -> Vec<Failure> {
     let mut found = Vec::new();
     if report.interrupted {
         let hint = format!("`shipit {} {}` runs it again", report.goal, report.stage);
-        found.push(Problem::of_run(format!("the {} was interrupted", report.goal), Some(hint)));
+        let what = format!("the {} was interrupted", report.goal);
+        found.push(Failure::new(what).hint(Some(hint)));
     }
     if let (true, Some(id)) = (report.split, report.release) {
         let what = format!("contact was lost while {id} was committed: hosts may differ");
@@ -135,19 +121,17 @@ fn of_run(report: &Report) -> Vec<Problem> {
             goal => format!("`shipit {goal} {}`", report.stage),
         };
         let hint = format!("{again} makes it live on the others too");
-        found.push(Problem::of_run(what, Some(hint)));
+        found.push(Failure::new(what).hint(Some(hint)));
     }
-    if let Some(Failure { what, cause, hint }) = report.failure.clone() {
-        found.push(Problem { hosts: Vec::new(), what, cause, hint });
-    }
+    found.extend(report.failure.clone());
     found
 }
 
 /// Returns the failure of a host and its rank; smaller is worse.
-fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
-    let look = || Some(format!("`shipit status {}` shows what is live where", report.stage));
-    let catch_up =
-        || Some(format!("`shipit deploy {}` updates it once it is reachable", report.stage));
+fn failure(report: &Report, result: &HostResult) -> Option<(u8, Failure)> {
+    let stage = &report.stage;
+    let look = || Some(format!("`shipit status {stage}` shows what is live where"));
+    let catch_up = || Some(format!("`shipit deploy {stage}` updates it once it is reachable"));
     let (rank, failure, hint) = match result {
         HostResult::Done(_) | HostResult::Unchanged { .. } => return None,
         HostResult::Untouched { failure, .. } => (3, failure.clone()?, None),
@@ -157,8 +141,7 @@ fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
         HostResult::Stuck { cause, undo } => (0, stuck(cause, undo), look()),
         HostResult::Locked { holder } => (4, locked(holder, report), None),
     };
-    let hint = failure.hint.or(hint);
-    Some((rank, Problem { hosts: Vec::new(), what: failure.what, cause: failure.cause, hint }))
+    Some((rank, Failure { hint: failure.hint.or(hint), ..failure }))
 }
 
 /// Joins the failure of a revert with the failure that made the revert necessary.
@@ -192,13 +175,12 @@ fn locked(holder: &str, report: &Report) -> Failure {
 
 /// Returns what is true on every host now, with equal states together.
 pub fn state(report: &Report) -> Option<String> {
-    let groups = group_by(
-        report.hosts.iter().map(|(host, result)| (host.as_str(), sentence(report.goal, result))),
-    );
+    let hosts = report.hosts.iter();
+    let groups = group_by(hosts.map(|(host, result)| (host, clause(report.goal, result))));
     let largest = groups.iter().map(|(_, hosts)| hosts.len()).max().unwrap_or(0);
     let mut shortened = false;
     let mut clauses = Vec::new();
-    for (sentence, hosts) in groups {
+    for (clause, hosts) in groups {
         // Only one group is shortened, so that its hosts can be told.
         let names = if hosts.len() == largest && !shortened {
             shortened = largest > MOST_HOSTS;
@@ -206,69 +188,53 @@ pub fn state(report: &Report) -> Option<String> {
         } else {
             list(&hosts)
         };
-        clauses.push(format!("{names} {}", sentence.words(hosts.len() > 1)));
+        let clause = if hosts.len() > 1 { plural(&clause) } else { clause };
+        clauses.push(format!("{names} {clause}"));
     }
     (!clauses.is_empty()).then(|| clauses.join("; "))
 }
 
-/// The state of a host: a verb in the singular and in the plural, and the rest.
-#[derive(PartialEq)]
-struct HostSentence {
-    one: &'static str,
-    many: &'static str,
-    rest: String,
+/// Returns a clause with its verb, which is its first word, in the plural.
+fn plural(clause: &str) -> String {
+    let (verb, rest) = clause.split_once(' ').unwrap_or((clause, ""));
+    let verb = match verb {
+        "is" => "are",
+        "was" => "were",
+        "has" => "have",
+        "needs" => "need",
+        verb => verb,
+    };
+    format!("{verb} {rest}")
 }
 
-impl HostSentence {
-    fn new(one: &'static str, many: &'static str, rest: impl Into<String>) -> Self {
-        Self { one, many, rest: rest.into() }
-    }
-
-    fn words(&self, many: bool) -> String {
-        format!("{} {}", if many { self.many } else { self.one }, self.rest)
-    }
-}
-
-fn sentence(goal: GoalKind, result: &HostResult) -> HostSentence {
+/// Returns the state of a host, without its name.
+fn clause(goal: GoalKind, result: &HostResult) -> String {
     match result {
         HostResult::Done(Done { live: Some(live), .. }) if goal.makes_live() => {
-            HostSentence::new("is on", "are on", live.to_string())
+            format!("is on {live}")
         }
-        HostResult::Done(_) if goal == GoalKind::Prune => {
-            HostSentence::new("was", "were", "pruned as asked")
-        }
-        HostResult::Done(_) => {
-            HostSentence::new("was", "were", format!("{} as asked", goal.past()))
-        }
-        HostResult::Unchanged { live: Some(live) } => {
-            HostSentence::new("is still on", "are still on", live.to_string())
-        }
-        HostResult::Unchanged { live: None } | HostResult::Locked { .. } => {
-            HostSentence::new("was", "were", "not changed")
-        }
-        HostResult::Skipped { .. } => HostSentence::new("was", "were", "skipped and is behind"),
+        HostResult::Done(_) => format!("was {} as asked", goal.past()),
+        HostResult::Unchanged { live: Some(live) } => format!("is still on {live}"),
         HostResult::Untouched { live: Some(live), .. } if goal == GoalKind::Prune => {
-            HostSentence::new("is still on", "are still on", live.clone())
+            format!("is still on {live}")
         }
-        HostResult::Untouched { live, .. } => {
-            let live = live.as_ref().map_or_else(String::new, |live| format!(" (live: {live})"));
-            HostSentence::new("was", "were", format!("not changed{live}"))
-        }
+        HostResult::Untouched { live: Some(live), .. } => format!("was not changed (live: {live})"),
+        HostResult::Unchanged { live: None }
+        | HostResult::Untouched { live: None, .. }
+        | HostResult::Locked { .. } => "was not changed".to_owned(),
+        HostResult::Skipped { .. } => "was skipped and is behind".to_owned(),
         HostResult::Reverted { live, but, .. } => {
             let but = but.as_ref().map_or_else(String::new, |but| format!(", but {but}"));
             if live.starts_with("nothing") {
-                HostSentence::new("has", "have", format!("nothing live again, as before{but}"))
+                format!("has nothing live again, as before{but}")
             } else {
-                HostSentence::new("is back on", "are back on", format!("{live}{but}"))
+                format!("is back on {live}{but}")
             }
         }
         HostResult::Stuck { .. } => {
-            let rest = "attention: it was activated and could not be reverted";
-            HostSentence::new("needs", "need", rest)
+            "needs attention: it was activated and could not be reverted".to_owned()
         }
-        HostResult::Unknown { .. } => {
-            HostSentence::new("is", "are", "in an unknown state: contact was lost")
-        }
+        HostResult::Unknown { .. } => "is in an unknown state: contact was lost".to_owned(),
     }
 }
 
@@ -363,7 +329,7 @@ fn staged_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
     let Some(id) = report.release.filter(|_| !done.is_empty()) else { return Vec::new() };
     let names: Vec<_> = done.iter().map(|(host, _)| *host).collect();
     let head = format!("{id} is staged on {}", short_list(&names, MOST_HOSTS));
-    let staged = sent(done).into_iter().fold(head, |said, part| add_part(&said, part));
+    let staged = joined([Some(head), sent(done)].into_iter().flatten());
     let command = format!("`shipit activate {}`", report.stage);
     vec![staged, format!("{command} makes it live within {} days", STAGED_FOR.num_days())]
 }
@@ -379,20 +345,20 @@ fn live_lines(goal: GoalKind, done: &[(&str, &Done)]) -> Vec<String> {
             |live| format!("{live} is live{again} on {names}"),
         );
         let parts = [Some(head + &before(&members)), proof(&members), sent(&members)];
-        parts.into_iter().flatten().fold(String::new(), |said, part| add_part(&said, part))
+        joined(parts.into_iter().flatten())
     };
     groups.into_iter().map(line).collect()
 }
 
-/// Appends a part to the line about hosts, on a line of its own if it would be too long.
-fn add_part(said: &str, part: String) -> String {
+/// Joins the parts of the line about hosts. A part is on a line of its own if it would be too long.
+fn joined(parts: impl IntoIterator<Item = String>) -> String {
     const LONGEST: usize = 110;
-    let last = said.lines().last().map_or(0, console::measure_text_width);
-    match last + console::measure_text_width(&part) {
-        _ if said.is_empty() => part,
-        ..=LONGEST => format!("{said}; {part}"),
-        _ => format!("{said}\n  {part}"),
-    }
+    let joined = parts.into_iter().reduce(|said, part| {
+        let last = said.lines().last().map_or(0, console::measure_text_width);
+        let fits = last + console::measure_text_width(&part) <= LONGEST;
+        format!("{said}{}{part}", if fits { "; " } else { "\n  " })
+    });
+    joined.unwrap_or_default()
 }
 
 /// Returns ` (was X)`, host by host if they differ.

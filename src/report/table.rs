@@ -38,49 +38,36 @@ const LEAST: usize = 12;
 /// Returns the table in lines no wider than `width`, as long as there is a column to leave out; the
 /// last line then names those left out. Empty columns are left out too.
 pub fn render(columns: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String> {
+    let widest = |i: usize| {
+        let cells = rows.iter().map(|row| measure_text_width(&row[i]));
+        cells.chain([measure_text_width(columns[i].title)]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns.len()).map(widest).collect();
+    let needed = |i: &usize| if columns[*i].cut { widths[*i].min(LEAST) } else { widths[*i] };
+    let total = |shown: &[usize]| {
+        shown.iter().map(needed).sum::<usize>() + 2 * shown.len().saturating_sub(1)
+    };
     let filled = |i: &usize| columns[*i].rank == 0 || rows.iter().any(|row| !row[*i].is_empty());
     let mut shown: Vec<usize> = (0..columns.len()).filter(filled).collect();
     let mut hidden = Vec::new();
-    while total(columns, rows, &shown) > width {
+    while total(&shown) > width {
         let last = shown.iter().copied().max_by_key(|i| columns[*i].rank);
         let Some(dropped) = last.filter(|i| columns[*i].rank > 0) else { break };
         shown.retain(|i| *i != dropped);
         hidden.insert(0, columns[dropped].title);
     }
-    let titles: Vec<_> = columns.iter().map(|column| column.title.to_owned()).collect();
-    let all = std::iter::once(&titles).chain(rows);
-    let mut lines: Vec<_> = all.map(|row| line(columns, rows, &shown, row, width)).collect();
+    let line = |row: &Vec<String>| {
+        let cell = |i: &usize| {
+            let side = if columns[*i].right { Alignment::Right } else { Alignment::Left };
+            pad_str(&row[*i], widths[*i], side, None)
+        };
+        let cells: Vec<_> = shown.iter().map(cell).collect();
+        truncate_str(cells.join("  ").trim_end(), width, "…").into_owned()
+    };
+    let titles = columns.iter().map(|column| column.title.to_owned()).collect();
+    let mut lines: Vec<_> = std::iter::once(&titles).chain(rows).map(line).collect();
     if !hidden.is_empty() {
         lines.push(format!("no room for: {} (`--json` has all)", hidden.join(", ")));
     }
     lines
-}
-
-fn line(
-    columns: &[Column],
-    rows: &[Vec<String>],
-    shown: &[usize],
-    row: &[String],
-    width: usize,
-) -> String {
-    let cell = |i: &usize| {
-        let side = if columns[*i].right { Alignment::Right } else { Alignment::Left };
-        pad_str(&row[*i], column_width(columns, rows, *i), side, None).into_owned()
-    };
-    let cells: Vec<_> = shown.iter().map(cell).collect();
-    truncate_str(cells.join("  ").trim_end(), width, "…").into_owned()
-}
-
-fn total(columns: &[Column], rows: &[Vec<String>], shown: &[usize]) -> usize {
-    let needed = |i: &usize| {
-        let full = column_width(columns, rows, *i);
-        if columns[*i].cut { full.min(LEAST) } else { full }
-    };
-    let cells: usize = shown.iter().map(needed).sum();
-    cells + 2 * shown.len().saturating_sub(1)
-}
-
-fn column_width(columns: &[Column], rows: &[Vec<String>], i: usize) -> usize {
-    let cells = rows.iter().map(|row| measure_text_width(&row[i]));
-    cells.chain([measure_text_width(columns[i].title)]).max().unwrap_or(0)
 }

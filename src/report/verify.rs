@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::clean;
 use super::human::{count, group_by, list};
+use super::json::answer;
 use super::styles::Styles;
-use super::{clean, json::VERSION};
 use crate::deploy::verify::Verified;
 use crate::model::drift::{Drift, NO_PYTHON_CACHE, is_python_cache};
 use crate::model::service::Proof;
@@ -63,34 +64,23 @@ fn praise(found: &Verified) -> String {
 
 /// Returns what was found as JSON.
 pub fn verify_json(hosts: &[(String, Verified)], stage: &str) -> Value {
+    let drift = |Drift { path, change }: &Drift| json!({ "path": path, "change": change.word(), "text": change.to_string() });
     let host = |(host, found): &(String, Verified)| {
-        let drift = found.drift.iter().map(|drift| {
-            json!({
-                "path": clean::line(&drift.path),
-                "change": drift.change.word(),
-                "text": clean::line(&drift.change.to_string()),
-            })
-        });
         json!({
             "host": host,
             "release": found.release,
             "live": found.live,
             "clean": found.is_clean(),
             "proof": found.proof().map(|proof| match proof {
-                Proof::Seen => "seen",
-                Proof::Inferred | Proof::Reloaded => "inferred",
-                Proof::Restarted => "restarted",
+                Proof::Reloaded => Proof::Inferred,
+                proof => proof,
             }),
-            "services": found.services.iter().map(|service| json!({
-                "name": service.service,
-                "unit": service.unit,
-                "proof": service.proof.map(Proof::word),
-            })).collect::<Vec<_>>(),
-            "problems": found.problems.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
-            "drift": drift.collect::<Vec<_>>(),
+            "services": found.services,
+            "problems": found.problems,
+            "drift": found.drift.iter().map(drift).collect::<Value>(),
         })
     };
     let clean = hosts.iter().all(|(_, found)| found.is_clean());
-    let hosts: Vec<_> = hosts.iter().map(host).collect();
-    json!({ "v": VERSION, "stage": stage, "clean": clean, "hosts": hosts })
+    let hosts: Value = hosts.iter().map(host).collect();
+    answer(json!({ "stage": stage, "clean": clean, "hosts": hosts }))
 }

@@ -65,9 +65,9 @@ pub fn interrupted(again: bool) -> &'static str {
     }
 }
 
-/// Returns `web1: text`, or the text alone.
-pub fn about(host: Option<&str>, text: &str) -> String {
-    host.map_or_else(|| text.to_owned(), |host| format!("{host}: {text}"))
+/// Returns `web1, web2: text`, or the text alone if no host is named.
+pub fn about(hosts: &str, text: &str) -> String {
+    if hosts.is_empty() { text.to_owned() } else { format!("{hosts}: {text}") }
 }
 
 /// Returns what is shown of a finished step: `4.2 MB in 1.3s`.

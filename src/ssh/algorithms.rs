@@ -40,24 +40,19 @@ const EXCHANGES: &[kex::Name] = &[
 /// Not methods of key exchange, but extensions that the list of methods announces.
 const EXTENSIONS: [kex::Name; 2] =
     [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
-/// The smallest RSA key, in bits, unless `ssh_config` names another; the default of ssh.
-pub(crate) const RSA_BITS: u32 = 1024;
+/// The smallest RSA key, in bits, unless `ssh_config` asks for more; the default of ssh.
+const RSA_BITS: u32 = 1024;
 
 /// One list of algorithms.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct List {
     /// The option, as `ssh_config` spells it.
-    option: &'static str,
-    /// `None`: `ssh_config` does not say.
-    names: Option<Vec<String>>,
+    pub(crate) option: &'static str,
+    /// `None`: `ssh_config` does not say, and every algorithm may be used.
+    pub(crate) names: Option<Vec<String>>,
 }
 
 impl List {
-    /// Returns the list of `option`; `None` allows every algorithm.
-    pub(crate) const fn new(option: &'static str, names: Option<Vec<String>>) -> Self {
-        Self { option, names }
-    }
-
     /// Returns whether the algorithm of this name may be used.
     pub(crate) fn allows(&self, name: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))
@@ -88,7 +83,7 @@ impl List {
 }
 
 /// The algorithms that may be used: ours, less those that `ssh_config` leaves out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allowed {
     pub(crate) exchanges: List,
     pub(crate) ciphers: List,
@@ -99,23 +94,8 @@ pub struct Allowed {
     pub(crate) user_keys: List,
     /// Algorithms of the signatures in host certificates.
     pub(crate) authorities: List,
-    /// The smallest RSA key, in bits.
+    /// The smallest RSA key that `ssh_config` allows, in bits.
     pub(crate) rsa_bits: u32,
-}
-
-impl Default for Allowed {
-    fn default() -> Self {
-        let all = List::default;
-        Self {
-            exchanges: all(),
-            ciphers: all(),
-            macs: all(),
-            host_keys: all(),
-            user_keys: all(),
-            authorities: all(),
-            rsa_bits: RSA_BITS,
-        }
-    }
 }
 
 impl Allowed {
@@ -163,12 +143,12 @@ impl Allowed {
 
     /// Returns the reason if a key is too weak to prove anything.
     pub(crate) fn weakness(&self, key: &KeyData) -> Option<String> {
+        let least = self.rsa_bits.max(RSA_BITS);
         match key {
             KeyData::Dsa(_) => Some("DSA keys are not used any more".to_owned()),
-            KeyData::Rsa(rsa) if rsa.key_size() < self.rsa_bits => Some(format!(
-                "it is an RSA key of {} bits, and RequiredRSASize is {}",
+            KeyData::Rsa(rsa) if rsa.key_size() < least => Some(format!(
+                "it is an RSA key of {} bits, and RequiredRSASize is {least}",
                 rsa.key_size(),
-                self.rsa_bits
             )),
             _ => None,
         }

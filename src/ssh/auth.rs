@@ -26,7 +26,7 @@ use crate::ssh::client::Client;
 use crate::ssh::given;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::key_text::{NoKey, private_key};
-use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
+use crate::ssh::ssh_config::{HostSettings, is_default_key};
 use crate::ssh::text;
 
 /// The limit for the answer of an agent.
@@ -103,7 +103,8 @@ impl KeyRing {
         if let Some(known) = keys.get(path) {
             return known.clone();
         }
-        let text = self.private_text(path).map_err(|error| error.to_string())?;
+        let checked = fs::metadata(path).and_then(|metadata| check_mode(&metadata));
+        let text = checked.and_then(|()| self.text(path)).map_err(|error| error.to_string())?;
         let (file, ask) = (path.to_path_buf(), ask.clone());
         let loading = tokio::task::spawn_blocking(move || unlock(&file, &text, &ask));
         let loaded = loading.await.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new);
@@ -123,12 +124,6 @@ impl KeyRing {
         let text = fs::read_to_string(path)?;
         pipes.insert(path.to_path_buf(), text.clone());
         Ok(text)
-    }
-
-    /// Returns the text of a key file. Fails if others can read it.
-    fn private_text(&self, path: &Path) -> io::Result<String> {
-        check_mode(&fs::metadata(path)?)?;
-        self.text(path)
     }
 }
 
@@ -210,12 +205,10 @@ impl Candidates {
             let listed = none.then(|| "PubkeyAcceptedAlgorithms leaves it out".to_owned());
             allowed.weakness(one.public.key_data()).or(listed)
         };
-        self.list.retain(|one| match why(one) {
-            Some(why) => {
-                self.notes.push(format!("{}: {why}", one.label));
-                false
-            }
-            None => true,
+        self.list.retain(|one| {
+            let why = why(one);
+            self.notes.extend(why.iter().map(|why| format!("{}: {why}", one.label)));
+            why.is_none()
         });
         self
     }
@@ -269,22 +262,16 @@ fn of_agent(identity: AgentIdentity, certificates: &[(PathBuf, Certificate)]) ->
 }
 
 async fn agent_identities(settings: &HostSettings, notes: &mut Vec<String>) -> Vec<AgentIdentity> {
-    let AgentSocket::Path(path) = &settings.agent else { return Vec::new() };
+    let Some(path) = &settings.agent else { return Vec::new() };
     let asked = timeout(AGENT_LIMIT, async {
         let mut agent = AgentClient::connect_uds(path).await.map_err(|error| error.to_string())?;
         agent.request_identities().await.map_err(|error| error.to_string())
     });
-    match asked.await {
-        Ok(Ok(identities)) => identities,
-        Ok(Err(error)) => {
-            notes.push(format!("agent {}: {error}", path.display()));
-            Vec::new()
-        }
-        Err(_) => {
-            notes.push(format!("agent {}: it does not answer", path.display()));
-            Vec::new()
-        }
-    }
+    let answer = asked.await.unwrap_or_else(|_| Err("it does not answer".to_owned()));
+    answer.unwrap_or_else(|error| {
+        notes.push(format!("agent {}: {error}", path.display()));
+        Vec::new()
+    })
 }
 
 /// The public half of a key, and whether its file has the private one.
@@ -324,21 +311,16 @@ fn public_half(path: &Path, ring: &KeyRing) -> io::Result<Half> {
         return Ok(Half { public, private: false });
     }
     check_mode(&fs::metadata(path)?)?;
-    if let Ok(key) = PrivateKey::from_openssh(&text) {
-        return Ok(Half { public: key.public_key().clone(), private: true });
-    }
-    match private_key(&text, None) {
-        Ok(key) => Ok(Half { public: key.public_key().clone(), private: true }),
-        Err(NoKey::Encrypted) => Err(io::Error::other(format!(
+    // The library tells the public half of an encrypted key only here.
+    let key = PrivateKey::from_openssh(&text).or_else(|_| private_key(&text, None));
+    let key = key.map_err(|none| match none {
+        NoKey::Encrypted => io::Error::other(format!(
             "it is encrypted, and {} is missing to tell which key it is",
-            beside_name(path)
-        ))),
-        Err(NoKey::Flawed(flaw)) => Err(io::Error::other(flaw)),
-    }
-}
-
-fn beside_name(path: &Path) -> String {
-    beside(path, ".pub").display().to_string()
+            beside(path, ".pub").display()
+        )),
+        NoKey::Flawed(flaw) => io::Error::other(flaw),
+    })?;
+    Ok(Half { public: key.public_key().clone(), private: true })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -458,14 +440,14 @@ async fn answers(prompts: &[Prompt], asked: &Asked<'_>) -> Result<Vec<String>, S
     let mut answers = Vec::new();
     for Prompt { prompt, echo } in prompts {
         let question = text::plain(prompt).replace('\n', " ");
+        let question = question.trim();
         let nobody = || {
             format!(
-                "accepted, but the server also asks \"{}\", and there is nobody to answer",
-                question.trim()
+                "accepted, but the server also asks \"{question}\", and there is nobody to answer"
             )
         };
         let ask = asked.question.cloned().ok_or_else(nobody)?;
-        let (text, seen) = (format!("{}: {} ", asked.host, question.trim()), *echo);
+        let (text, seen) = (format!("{}: {question} ", asked.host), *echo);
         let answer = tokio::task::spawn_blocking(move || ask(&text, seen)).await.ok().flatten();
         answers.push(answer.ok_or_else(nobody)?);
     }
@@ -473,20 +455,15 @@ async fn answers(prompts: &[Prompt], asked: &Asked<'_>) -> Result<Vec<String>, S
 }
 
 fn rejected(remaining: &[MethodKind], partial: bool) -> Attempt {
-    let names: Vec<&str> = remaining.iter().map(<&str>::from).collect();
+    let methods: Vec<&str> = remaining.iter().map(<&str>::from).collect();
+    let methods = methods.join(" or ");
     if partial {
-        return Attempt::Pointless(format!(
-            "accepted, but the server also requires {}",
-            names.join(" or ")
-        ));
+        Attempt::Pointless(format!("accepted, but the server also requires {methods}"))
+    } else if !remaining.contains(&MethodKind::PublicKey) {
+        Attempt::Pointless(format!("the server accepts no keys, only {methods}"))
+    } else {
+        Attempt::Rejected("not accepted".to_owned())
     }
-    if !remaining.contains(&MethodKind::PublicKey) {
-        return Attempt::Pointless(format!(
-            "the server accepts no keys, only {}",
-            names.join(" or ")
-        ));
-    }
-    Attempt::Rejected("not accepted".to_owned())
 }
 
 /// Returns the hash for a signature by an RSA key: the server's favourite if `names` has it. SHA-1
@@ -550,7 +527,7 @@ impl Signer<'_> {
         hash: Option<HashAlg>,
         to_sign: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        let AgentSocket::Path(path) = &self.settings.agent else {
+        let Some(path) = &self.settings.agent else {
             return Err(SignError::Cannot("the agent is gone".to_owned()));
         };
         let mut agent: AgentClient<UnixStream> = AgentClient::connect_uds(path)

@@ -1,21 +1,22 @@
 //! Our side of one SSH connection: the handshake, and messages of the server outside of channels.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, Names};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use crate::model::mutex::lock;
-use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
-use crate::ssh::host_key::{Accepted, HostKeyCheck};
+use crate::remote::session::{ByteStream, HUNG_UP, SessionError};
+use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::ssh_config::HostSettings;
+use crate::ssh::target::too_slow;
 use crate::ssh::text;
 
 /// Messages of the server outside of channels.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct ServerMessages {
     /// The reason why it, or the library, ended the connection.
     pub(crate) goodbye: Option<String>,
@@ -31,17 +32,13 @@ pub(crate) struct ServerMessages {
 pub(crate) struct Heard(Arc<Mutex<ServerMessages>>);
 
 impl Heard {
-    pub(crate) fn get(&self) -> ServerMessages {
-        lock(&self.0).clone()
-    }
-
-    fn note(&self, change: impl FnOnce(&mut ServerMessages)) {
-        change(&mut lock(&self.0));
+    pub(crate) fn get(&self) -> MutexGuard<'_, ServerMessages> {
+        lock(&self.0)
     }
 
     /// Returns the reason why the connection is gone.
     pub(crate) fn goodbye(&self) -> String {
-        self.get().goodbye.unwrap_or_else(|| HUNG_UP.to_owned())
+        self.get().goodbye.clone().unwrap_or_else(|| HUNG_UP.to_owned())
     }
 }
 
@@ -65,30 +62,19 @@ pub(crate) struct Client {
 }
 
 /// Speaks SSH over `stream` up to the point where the host has proved who it is.
-pub(crate) async fn handshake<S>(
-    stream: S,
+pub(crate) async fn handshake(
+    stream: Box<dyn ByteStream>,
     settings: &HostSettings,
     check: HostKeyCheck,
     heard: &Heard,
-) -> Result<Handle<Client>, ConnectError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let config = Arc::new(library_config(settings, &check));
+) -> Result<Handle<Client>, ConnectError> {
+    let (config, after) = (Arc::new(library_config(settings, &check)), settings.connect_timeout);
     let client = Client { check, heard: heard.clone() };
-    match tokio::time::timeout(
-        settings.connect_timeout,
-        client::connect_stream(config, stream, client),
-    )
-    .await
-    {
-        Ok(result) => result,
-        Err(_) => Err(ConnectError::Refused(SessionError::Timeout {
-            what: format!("the SSH handshake with {}", settings.address()),
-            after: settings.connect_timeout,
-            hint: Some(BY_SETTING),
-        })),
-    }
+    let connecting = timeout(after, client::connect_stream(config, stream, client));
+    connecting.await.unwrap_or_else(|_| {
+        let what = format!("the SSH handshake with {}", settings.address());
+        Err(ConnectError::Refused(too_slow(what, after)))
+    })
 }
 
 fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Config {
@@ -130,7 +116,7 @@ impl client::Handler for Client {
     type Error = ConnectError;
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ConnectError> {
-        self.heard.note(|said| said.banner = Some(text::plain(banner)));
+        self.heard.get().banner = Some(text::plain(banner));
         Ok(())
     }
 
@@ -141,7 +127,7 @@ impl client::Handler for Client {
         session: &mut Session,
     ) -> Result<(), ConnectError> {
         let program = text::plain(&String::from_utf8_lossy(session.remote_sshid()));
-        self.heard.note(|said| said.program = program);
+        self.heard.get().program = program;
         Ok(())
     }
 
@@ -149,13 +135,9 @@ impl client::Handler for Client {
         &mut self,
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, ConnectError> {
-        match self.check.judge(shown) {
-            Ok(Accepted::Known) => {}
-            Ok(Accepted::WrittenDown { fingerprint, file }) => {
-                let notice = format!("new host key {fingerprint}, written to {}", file.display());
-                self.heard.note(|said| said.new_key = Some(notice));
-            }
-            Err(refusal) => return Err(ConnectError::Refused(refusal)),
+        let new_key = self.check.judge(shown).map_err(ConnectError::Refused)?;
+        if new_key.is_some() {
+            self.heard.get().new_key = new_key;
         }
         Ok(true)
     }
@@ -169,7 +151,7 @@ impl client::Handler for Client {
             DisconnectReason::Error(ConnectError::Library(error)) => library_text(error),
             DisconnectReason::Error(ConnectError::Refused(error)) => error.to_string(),
         };
-        self.heard.note(|said| said.goodbye = Some(text));
+        self.heard.get().goodbye = Some(text);
         match reason {
             DisconnectReason::ReceivedDisconnect(_) => Ok(()),
             DisconnectReason::Error(error) => Err(error),

@@ -1,7 +1,6 @@
 //! Connecting to a host of the config: settings, jump hosts, handshake, login.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,8 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, Host, SshSettings, SshTransport};
 use crate::model::mutex::lock;
-use crate::remote::local::LocalSession;
-use crate::remote::session::{ByteStream, HUNG_UP, SessionError};
+use crate::remote::session::{BY_SETTING, ByteStream, HUNG_UP, SessionError};
 use crate::ssh::auth::{
     AskPassphrase, AskQuestion, Asked, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
 };
@@ -20,19 +18,17 @@ use crate::ssh::connection::{Connection, Hop, Transport};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump;
-use crate::ssh::master::MasterDir;
-use crate::ssh::options::Options;
+use crate::ssh::master::{MasterDir, PERSON_LIMIT};
+use crate::ssh::options::{Options, SshAnswers};
 use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, SettingsSource, SshAnswers};
-use crate::ssh::target::SshTarget;
+use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain};
+use crate::ssh::target::{SshTarget, unusable};
 
 /// sshd counts every offered key and hangs up after six.
 const KEYS_PER_CONNECTION: usize = 5;
 /// More keys than this are a mistake, and some servers punish it.
 const KEYS_AT_ALL: usize = 20;
-/// A passphrase or a touch takes a person; sshd waits two minutes.
-const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
 /// The words about a server that does not answer any more after it refused keys.
@@ -64,15 +60,11 @@ pub struct Callbacks {
     pub notice: Notice,
 }
 
-/// Connects to hosts. Clones share the keys that were unlocked.
-#[derive(Clone)]
+/// Connects to hosts, and keeps the keys that were unlocked.
 pub struct Connector {
-    inner: Arc<ConnectionParts>,
-}
-
-struct ConnectionParts {
-    settings: SshSettings,
-    around: LocalEnv,
+    /// The settings of deploy.toml.
+    pub(crate) settings: SshSettings,
+    pub(crate) around: LocalEnv,
     callbacks: Callbacks,
     keys: KeyRing,
     /// Held while a server's questions are answered: one host asks at a time.
@@ -81,54 +73,35 @@ struct ConnectionParts {
     /// The key that logged in, by user and address: it is offered first from then on. Servers count
     /// each refused key, and some shut out whole addresses for it.
     worked: Mutex<HashMap<String, String>>,
-    masters: MasterDir,
+    pub(crate) masters: MasterDir,
     /// Seconds since 1970, for certificates.
     now: u64,
 }
 
 impl Connector {
     /// Returns a connector. `now` is the time in seconds since 1970.
-    pub fn new(settings: &SshSettings, around: LocalEnv, callbacks: Callbacks, now: u64) -> Self {
-        let settings = settings.clone().at_home(&around.home);
-        let (keys, plain) = (KeyRing::default(), Plain::default());
-        let (worked, masters) = (Mutex::default(), MasterDir::default());
-        Self {
-            inner: Arc::new(ConnectionParts {
-                settings,
-                around,
-                callbacks,
-                keys,
-                questions: tokio::sync::Mutex::default(),
-                plain,
-                worked,
-                masters,
-                now,
-            }),
-        }
-    }
-
-    /// Returns the settings of deploy.toml.
-    pub(crate) fn ours(&self) -> &SshSettings {
-        &self.inner.settings
-    }
-
-    pub(crate) fn around(&self) -> &LocalEnv {
-        &self.inner.around
-    }
-
-    pub(crate) fn masters(&self) -> &MasterDir {
-        &self.inner.masters
+    pub fn new(
+        settings: &SshSettings,
+        around: LocalEnv,
+        callbacks: Callbacks,
+        now: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            settings: settings.clone().at_home(&around.home),
+            around,
+            callbacks,
+            keys: KeyRing::default(),
+            questions: tokio::sync::Mutex::default(),
+            plain: Plain::default(),
+            worked: Mutex::default(),
+            masters: MasterDir::default(),
+            now,
+        })
     }
 
     /// Returns what `ssh -G` says about a hop; `None` if there is no `ssh` program.
     pub(crate) async fn answers(&self, wanted: &Hop) -> Result<Option<SshAnswers>, SessionError> {
-        let ConnectionParts { settings, around, plain, .. } = &*self.inner;
-        ssh_config::answers(&wanted.target, settings, around, plain).await
-    }
-
-    /// Returns a session with this machine.
-    pub(crate) fn local(&self) -> LocalSession {
-        LocalSession::login(&self.inner.around.env)
+        ssh_config::answers(&wanted.target, &self.settings, &self.around, &self.plain).await
     }
 
     /// Returns the hop to a host of the config; `None` if it is this machine.
@@ -136,7 +109,7 @@ impl Connector {
         let Address::Ssh { host: alias, user, port, fingerprint } = &host.address else {
             return None;
         };
-        let user = user.clone().or_else(|| self.inner.settings.user.clone());
+        let user = user.clone().or_else(|| self.settings.user.clone());
         Some(Hop {
             name: host.name.clone(),
             target: SshTarget { host: alias.clone(), user, port: *port },
@@ -149,12 +122,12 @@ impl Connector {
 
     /// Returns what comes after `ssh` to reach a host by hand; `None` if it is this machine.
     pub(crate) fn words(&self, host: &Host) -> Option<Vec<String>> {
-        Some(ssh_config::words(&self.hop(host)?.target, &self.inner.settings))
+        Some(ssh_config::words(&self.hop(host)?.target, &self.settings))
     }
 
     pub(crate) fn notice(&self, wanted: &Hop, weight: Weight, text: &str) {
         if !wanted.further {
-            (self.inner.callbacks.notice)(&wanted.name, weight, text);
+            (self.callbacks.notice)(&wanted.name, weight, text);
         }
     }
 
@@ -175,7 +148,7 @@ impl Connector {
         wanted: &Hop,
         answers: Option<&SshAnswers>,
     ) -> Result<Connection, SessionError> {
-        let settings = self.settings(wanted, answers)?;
+        let settings = Arc::new(self.settings(wanted, answers)?);
         let check = self.check(&settings, wanted)?;
         let keys = self.keys(&settings, wanted).await;
         let hops = jump::hops(&settings, wanted);
@@ -186,13 +159,12 @@ impl Connector {
     /// Returns the keys to try. A key given as text is the only one for hosts of the config, and the
     /// first for jump hosts.
     async fn keys(&self, settings: &HostSettings, wanted: &Hop) -> Candidates {
-        let ConnectionParts { around, keys, .. } = &*self.inner;
-        let given = around.given.key.as_ref();
+        let given = self.around.given.key.as_ref();
         let alone = given.is_some() && wanted.depth == 0;
         let found = if alone {
             Candidates::default()
         } else {
-            candidates(settings, &around.home, keys).await
+            candidates(settings, &self.around.home, &self.keys).await
         };
         match given {
             Some(key) => found.first(key, settings),
@@ -205,9 +177,9 @@ impl Connector {
         wanted: &Hop,
         answers: Option<&SshAnswers>,
     ) -> Result<HostSettings, SessionError> {
-        let ConnectionParts { settings, around, .. } = &*self.inner;
-        let (mut host, source) = ssh_config::resolve(answers, &wanted.target, settings, around)?;
-        if source == SettingsSource::Defaults {
+        let Self { settings, around, .. } = self;
+        let mut host = ssh_config::resolve(answers, &wanted.target, settings, around)?;
+        if answers.is_none() {
             let unread = around.home.join(".ssh/config").exists();
             let weight = if unread { Weight::Warning } else { Weight::Detail };
             let text = "there is no `ssh` here to ask, so ssh_config is not read";
@@ -231,7 +203,12 @@ impl Connector {
         }
         self.check_known_hosts(&host, wanted)?;
         if let Some(file) = settings.identity_file.clone().filter(|_| around.given.key.is_none()) {
-            own_key(&mut host, file, wanted.depth == 0);
+            // The only key for hosts of the config, and the first for jump hosts.
+            if wanted.depth == 0 {
+                host.identity_files.clear();
+                host.identities_only = true;
+            }
+            host.identity_files.insert(0, file);
         }
         Ok(host)
     }
@@ -243,10 +220,13 @@ impl Connector {
         }
     }
 
-    fn check(&self, settings: &HostSettings, wanted: &Hop) -> Result<HostKeyCheck, SessionError> {
-        let ConnectionParts { around, now, .. } = &*self.inner;
-        let given = around.given.known_hosts.as_deref();
-        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), given, *now)?;
+    fn check(
+        &self,
+        settings: &Arc<HostSettings>,
+        wanted: &Hop,
+    ) -> Result<HostKeyCheck, SessionError> {
+        let given = self.around.given.known_hosts.as_deref();
+        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), given, self.now)?;
         for place in check.damaged() {
             let at = format!("{} line {}", place.file.display(), place.line);
             let text = format!("{at} holds no key that can be read");
@@ -262,44 +242,24 @@ impl Connector {
         host: &HostSettings,
         wanted: &Hop,
     ) -> Result<(), SessionError> {
-        let ConnectionParts { settings, around, .. } = &*self.inner;
+        let Self { settings, around, .. } = self;
         let read = around.given.known_hosts.is_none();
         let named = settings.known_hosts.as_ref().filter(|file| read && !file.exists());
         match named {
             Some(file) if host.policy != KeyPolicy::AcceptNew && wanted.pin.is_none() => {
-                Err(SessionError::Setting {
-                    setting: format!("known_hosts {}", file.display()),
-                    reason: "there is no such file".to_owned(),
-                })
+                let setting = format!("known_hosts {}", file.display());
+                Err(unusable(&setting, "there is no such file"))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Adds the key that `deploy.toml` names: the only one for its hosts, and the first for jump hosts.
-fn own_key(host: &mut HostSettings, file: PathBuf, meant: bool) {
-    if meant {
-        host.identity_files.clear();
-        host.identities_only = true;
-    }
-    host.identity_files.insert(0, file);
-}
-
-/// The end of a round of keys on one connection.
-enum Round {
-    LoggedIn,
-    /// Keys are left; a new connection may try them.
-    Next,
-    /// No key will do.
-    Over,
-}
-
 /// The state of connecting to one host.
 struct Connecting<'a> {
     connector: &'a Connector,
     wanted: &'a Hop,
-    settings: HostSettings,
+    settings: Arc<HostSettings>,
     check: HostKeyCheck,
     hops: Vec<SshTarget>,
 }
@@ -320,28 +280,25 @@ impl Connecting<'_> {
                 }
                 connected => connected?,
             };
-            let round = self.try_keys(&mut connection, &mut rest, &mut tried).await?;
-            match round {
-                Round::LoggedIn => {
-                    let label = rest.first().map(|one| one.label.clone()).unwrap_or_default();
-                    self.worked().insert(self.login(), label);
-                    if let Some(notice) = connection.heard.get().new_key {
-                        self.connector.notice(self.wanted, Weight::Warning, &notice);
-                    }
-                    return Ok(connection);
+            if self.try_keys(&mut connection, &mut rest, &mut tried).await? {
+                let label = rest.first().map(|one| one.label.clone()).unwrap_or_default();
+                self.worked().insert(self.login(), label);
+                let new_key = connection.heard.get().new_key.take();
+                if let Some(notice) = new_key {
+                    self.connector.notice(self.wanted, Weight::Warning, &notice);
                 }
-                Round::Next if !rest.is_empty() => connection.goodbye().await,
-                Round::Next | Round::Over => {
-                    let said = connection.heard.get().banner;
-                    connection.goodbye().await;
-                    return Err(self.refused(tried, said.as_deref(), list.len()));
-                }
+                return Ok(connection);
+            }
+            connection.goodbye().await;
+            if rest.is_empty() {
+                let said = connection.heard.get().banner.take();
+                return Err(self.refused(tried, said.as_deref(), list.len()));
             }
         }
     }
 
     fn worked(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        lock(&self.connector.inner.worked)
+        lock(&self.connector.worked)
     }
 
     fn login(&self) -> String {
@@ -361,21 +318,26 @@ impl Connecting<'_> {
         SessionError::Auth { user, address, tried, by_hand: self.settings.by_hand.clone() }
     }
 
+    /// Tries keys on one connection. Returns whether the first of the `rest` logged in. If not, a
+    /// new connection may try what is left of the `rest`.
     async fn try_keys(
         &self,
         connection: &mut Connection,
         rest: &mut &[Candidate],
         tried: &mut Vec<String>,
-    ) -> Result<Round, SessionError> {
+    ) -> Result<bool, SessionError> {
         for _ in 0..KEYS_PER_CONNECTION {
-            let Some((candidate, others)) = rest.split_first() else { return Ok(Round::Over) };
+            let Some((candidate, others)) = rest.split_first() else { break };
             let label = &candidate.label;
             match self.try_key(connection, candidate).await? {
-                Attempt::Accepted => return Ok(Round::LoggedIn),
-                Attempt::Rejected(reason) => tried.push(format!("{label}: {reason}")),
+                Attempt::Accepted => return Ok(true),
+                Attempt::Rejected(reason) => {
+                    tried.push(format!("{label}: {reason}"));
+                    *rest = others;
+                }
                 Attempt::Pointless(reason) => {
                     tried.push(format!("{label}: {reason}"));
-                    return Ok(Round::Over);
+                    *rest = &[];
                 }
                 Attempt::Gone => {
                     let reason = connection.heard.goodbye();
@@ -384,12 +346,11 @@ impl Connecting<'_> {
                     }
                     tried.push(format!("{label}: not accepted, too many keys"));
                     *rest = others;
-                    return Ok(Round::Next);
+                    break;
                 }
             }
-            *rest = others;
         }
-        Ok(Round::Next)
+        Ok(false)
     }
 
     async fn try_key(
@@ -397,12 +358,12 @@ impl Connecting<'_> {
         connection: &mut Connection,
         candidate: &Candidate,
     ) -> Result<Attempt, SessionError> {
-        let ConnectionParts { callbacks, keys, .. } = &*self.connector.inner;
+        let Connector { callbacks, keys, questions, .. } = self.connector;
         let asked = Asked {
             passphrase: &callbacks.passphrase,
             question: (!self.wanted.further).then_some(&callbacks.question),
             host: &self.wanted.name,
-            questions: &self.connector.inner.questions,
+            questions,
         };
         let trying = attempt(&mut connection.handle, &self.settings, candidate, keys, &asked);
         let result = timeout(PERSON_LIMIT, trying).await;
@@ -429,7 +390,7 @@ impl Connecting<'_> {
                     let took = if is_command { began.elapsed() } else { took };
                     return Ok(Connection { handle, heard, way, took });
                 }
-                Err(ConnectError::Library(error)) if busy && hung_up(&error) => {
+                Err(ConnectError::Library(error)) if busy && library_text(&error) == HUNG_UP => {
                     tries += 1;
                     sleep(jitter()).await;
                 }
@@ -455,7 +416,9 @@ impl Connecting<'_> {
                     if let Transport::Command(program) = way {
                         reason = program.explain(reason).await;
                     }
-                    if let Some(option) = self.restricting(&error) {
+                    if let russh::Error::NoCommonAlgo { kind, .. } = &error
+                        && let Some(option) = self.settings.options.allowed.restricting(kind)
+                    {
                         reason = format!("{reason}; ssh_config allows only `{option}`");
                     }
                     return Err(SessionError::Handshake { address, reason });
@@ -464,37 +427,25 @@ impl Connecting<'_> {
         }
     }
 
-    /// Returns the option of `ssh_config` that left nothing in common with the server, if one did.
-    fn restricting(&self, error: &russh::Error) -> Option<String> {
-        let russh::Error::NoCommonAlgo { kind, .. } = error else { return None };
-        self.settings.options.allowed.restricting(kind)
-    }
-
     async fn stream(&self) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {
-        if !self.hops.is_empty() {
-            let hop = jump::last_hop(&self.hops, self.wanted, &self.settings)?;
+        if let Some(hop) = jump::last_hop(&self.hops, self.wanted, &self.settings)? {
             let failed = |source| {
                 let (hop, source) = (hop.target.host.clone(), Box::new(source));
                 SessionError::Jump { hop, source }
             };
             let connection = self.connector.open(&hop).await.map_err(failed)?;
-            let stream = jump::dial(&connection, &self.settings).await.map_err(failed)?;
-            return Ok((stream, Transport::Jump(Box::new(connection))));
+            let HostSettings { hostname, port, connect_timeout, .. } = &*self.settings;
+            let dialing = connection.forward(hostname, *port, *connect_timeout, Some(BY_SETTING));
+            // The connection reads at all times, so the stream needs no buffer of its own.
+            let stream = dialing.await.map_err(failed)?.into_stream();
+            return Ok((Box::new(stream), Transport::Jump(Box::new(connection))));
         }
         if let Some(command) = &self.settings.proxy_command {
-            let (stream, program) = Program::start(command, &self.connector.inner.around)?;
+            let (stream, program) = Program::start(command, &self.connector.around)?;
             return Ok((stream, Transport::Command(program)));
         }
         let stream = socket::connect(&self.settings).await?;
-        Ok((Box::new(stream), Transport::Direct))
-    }
-}
-
-fn hung_up(error: &russh::Error) -> bool {
-    match error {
-        russh::Error::HUP | russh::Error::Disconnect => true,
-        russh::Error::IO(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-        _ => false,
+        Ok((stream, Transport::Direct))
     }
 }
 

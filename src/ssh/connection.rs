@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use russh::Disconnect;
-use russh::client::Handle;
+use russh::client::{Handle, Msg};
+use russh::{Channel, Disconnect};
 use tokio::time::{sleep, timeout};
 
 use crate::remote::session::SessionError;
 use crate::ssh::client::{Client, Heard};
 use crate::ssh::proxy_command::Program;
 use crate::ssh::target::SshTarget;
+use crate::ssh::{text, tunnel};
 
 /// The limit for saying goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -56,23 +57,38 @@ pub(crate) enum Transport {
 }
 
 impl Connection {
-    /// Returns the error of a connection that is gone.
-    pub(crate) fn lost(&self) -> SessionError {
-        SessionError::Lost { reason: self.heard.goodbye() }
-    }
-
-    /// Says goodbye and waits until it has been sent.
-    async fn leave(&self) {
-        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
-        while !self.handle.is_closed() {
-            sleep(CLOSE_POLL).await;
+    /// Returns a channel to `host:port` as seen from the host of this connection.
+    pub(crate) async fn forward(
+        &self,
+        host: &str,
+        port: u16,
+        limit: Duration,
+        hint: Option<&'static str>,
+    ) -> Result<Channel<Msg>, SessionError> {
+        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
+        match timeout(limit, opening).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(russh::Error::ChannelOpenFailure(failure))) => {
+                Err(tunnel::refusal(&failure, host, port))
+            }
+            Ok(Err(_)) => Err(SessionError::Lost { reason: self.heard.goodbye() }),
+            Err(_) => {
+                let what = format!("connecting to {}", text::address(host, port));
+                Err(SessionError::Timeout { what, after: limit, hint })
+            }
         }
     }
 
-    /// Ends this connection, then what carried it.
+    /// Says goodbye and waits until it has been sent. Then ends what carried this connection.
     pub(crate) fn goodbye(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let _ = timeout(CLOSE_LIMIT, self.leave()).await;
+            let leaving = async {
+                let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+                while !self.handle.is_closed() {
+                    sleep(CLOSE_POLL).await;
+                }
+            };
+            let _ = timeout(CLOSE_LIMIT, leaving).await;
             if let Transport::Jump(outer) = &self.way {
                 outer.goodbye().await;
             }

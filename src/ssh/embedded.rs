@@ -17,15 +17,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinSet;
 
 use crate::remote::session::SessionError;
+use crate::ssh::exec::STDERR;
+use crate::ssh::target::unusable;
 use crate::ssh::text;
 
 /// The most bytes of a command's output in one message.
 const CHUNK: usize = 32 << 10;
-/// The extended data that is standard error.
-const STDERR: u32 = 1;
 
 /// Settings of the server.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,8 @@ pub struct Embedded {
     pub host_key: PublicKey,
     /// The only key that it lets in.
     pub client_key: PrivateKey,
-    accepting: JoinHandle<()>,
+    /// Accepts connections.
+    _accepting: JoinSet<()>,
 }
 
 impl Embedded {
@@ -70,8 +71,9 @@ impl Embedded {
             let (allowed, options) = (allowed.clone(), options.clone());
             handler(Served { allowed, options, open: HashMap::new() })
         };
-        let accepting = tokio::spawn(accept(listener, Arc::new(config(host)), served));
-        Ok(Self { address, host_key, client_key, accepting })
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::new(config(host)), served));
+        Ok(Self { address, host_key, client_key, _accepting: accepting })
     }
 
     /// Returns the line for a known_hosts file.
@@ -86,18 +88,9 @@ impl Embedded {
     }
 }
 
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
 fn new_key() -> Result<PrivateKey, SessionError> {
     let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519);
-    key.map_err(|error| SessionError::Setting {
-        setting: "a new key".to_owned(),
-        reason: error.to_string(),
-    })
+    key.map_err(|error| unusable("a new key", &error.to_string()))
 }
 
 fn config(key: PrivateKey) -> server::Config {
@@ -117,7 +110,7 @@ async fn accept<H: server::Handler + Send + 'static>(
     config: Arc<server::Config>,
     handler: impl Fn() -> H,
 ) {
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (config, handler) = (Arc::clone(&config), handler());
         connections.spawn(async move {
@@ -138,15 +131,7 @@ struct Open {
     idle: Option<Channel<Msg>>,
     /// Sends the output of the command. It ends with the channel: a write to a closed channel whose
     /// window is full would wait for ever.
-    telling: Option<AbortHandle>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(telling) = &self.telling {
-            telling.abort();
-        }
-    }
+    telling: JoinSet<()>,
 }
 
 /// The handler of one connection.
@@ -242,8 +227,7 @@ impl server::Handler for Served {
         }
         let (_, write) = channel.split();
         let end = End { write, handle: session.handle() };
-        let telling = tokio::spawn(async move { end.tell(child).await });
-        open.telling = Some(telling.abort_handle());
+        open.telling.spawn(async move { end.tell(child).await });
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -22,30 +22,50 @@ use crate::ssh::text;
 /// More than this unread means that nobody listens any more; the channel is given up.
 const UNREAD_LIMIT: usize = 16 << 20;
 /// The most pieces that wait in the receiver's own queue.
-const QUEUE: usize = 64;
+pub(crate) const QUEUE: usize = 64;
 /// The most bytes that are taken from the writer at once.
 const CHUNK: usize = 256 << 10;
 /// The bytes that are taken first: a short message to each of a thousand hosts needs no more.
 const FIRST_CHUNK: usize = 4 << 10;
 /// A background child may hold the output open: after the exit status we wait this long for its
 /// end.
-const AFTER_EXIT: Duration = Duration::from_secs(1);
+pub(crate) const AFTER_EXIT: Duration = Duration::from_secs(1);
 /// The limit for telling the server that we are done with a channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The extended data that is standard error.
-const STDERR: u32 = 1;
+pub(crate) const STDERR: u32 = 1;
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
 
 /// Returns the two ends of a command that was started on `channel`. `beside`: the host is near.
 pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
+    carry(channel, beside, true)
+}
+
+/// Returns the two ends of a connection that the host has made on `channel`.
+pub(crate) fn start_tunnel(channel: russh::Channel<Msg>) -> Channel {
+    carry(channel, false, false)
+}
+
+fn carry(channel: russh::Channel<Msg>, beside: bool, exits: bool) -> Channel {
     let (read, write) = channel.split();
     let write = Arc::new(write);
     let (input, ours) = tokio::io::duplex(CHUNK);
     let (sender, output) = mpsc::channel(QUEUE);
     let pace = Arc::new(SendWindow::default());
     let pump = tokio::spawn(pump(ours, write.clone(), beside.then(|| Arc::clone(&pace))));
-    let drain = Drain::new(read, sender, pace);
+    let drain = Drain {
+        read,
+        sender,
+        queue: VecDeque::new(),
+        unread: 0,
+        exits,
+        exit: None,
+        eof: false,
+        closed: false,
+        deadline: None,
+        pace,
+    };
     tokio::spawn(async move {
         drain.run(&write).await;
         pump.abort();
@@ -57,30 +77,22 @@ pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
 /// Carries what is written into the channel, then its end. Ends with an error, or is ended, when
 /// the channel is gone: then the other end of `input` breaks instead of waiting. Keeps to `pace` as
 /// long as the host says how far it is.
-pub(crate) async fn pump<R>(mut input: R, write: Writer, mut pace: Option<Arc<SendWindow>>)
-where
-    R: tokio::io::AsyncRead + Unpin,
-{
-    let mut buffer = BytesMut::new();
+async fn pump(mut input: DuplexStream, write: Writer, mut pace: Option<Arc<SendWindow>>) {
     let mut room = FIRST_CHUNK;
-    loop {
-        buffer.reserve(room);
-        match input.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(taken) => {
-                if taken >= room {
-                    room = (room * 4).min(CHUNK);
-                }
-                if let Some(kept) = &pace
-                    && !kept.may_send(taken as u64).await
-                {
-                    pace = None;
-                }
-                if write.data_bytes(buffer.split().freeze()).await.is_err() {
-                    return;
-                }
-            }
+    let mut buffer = BytesMut::with_capacity(room);
+    while let Ok(taken @ 1..) = input.read_buf(&mut buffer).await {
+        if taken >= room {
+            room = (room * 4).min(CHUNK);
         }
+        if let Some(kept) = &pace
+            && !kept.may_send(taken as u64).await
+        {
+            pace = None;
+        }
+        if write.data_bytes(buffer.split().freeze()).await.is_err() {
+            return;
+        }
+        buffer.reserve(room);
     }
     let _ = write.eof().await;
 }
@@ -91,7 +103,8 @@ struct Drain {
     sender: mpsc::Sender<Output>,
     queue: VecDeque<Output>,
     unread: usize,
-    listening: bool,
+    /// It is a command, which ends with `exit`, and not a tunnel.
+    exits: bool,
     exit: Option<Exit>,
     /// The command prints nothing more.
     eof: bool,
@@ -103,21 +116,6 @@ struct Drain {
 }
 
 impl Drain {
-    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>, pace: Arc<SendWindow>) -> Self {
-        Self {
-            read,
-            sender,
-            queue: VecDeque::new(),
-            unread: 0,
-            listening: true,
-            exit: None,
-            eof: false,
-            closed: false,
-            deadline: None,
-            pace,
-        }
-    }
-
     /// Reads until the command has ended and all its output is handed over. `Exit` comes last; it
     /// is missing if the connection broke or nobody listened.
     async fn run(mut self, write: &Writer) {
@@ -132,25 +130,26 @@ impl Drain {
     }
 
     /// Returns whether the channel has ended. The server chooses the order of end of file, exit and
-    /// close.
+    /// close. A tunnel that nobody listens to has no end to wait for.
     fn done(&self) -> bool {
-        self.closed || (self.eof && self.exit.is_some())
+        self.closed
+            || if self.exits {
+                self.eof && self.exit.is_some()
+            } else {
+                self.eof || self.sender.is_closed()
+            }
     }
 
     async fn step(&mut self) {
-        let has_output = self.listening && !self.queue.is_empty();
+        let has_output = !self.queue.is_empty();
         let deadline = self.deadline.unwrap_or_else(Instant::now);
         let sender = self.sender.clone();
         tokio::select! {
             message = self.read.wait() => self.take(message),
-            permit = sender.reserve(), if has_output => match permit {
-                Ok(permit) => {
-                    if let Some(output) = self.queue.pop_front() {
-                        self.unread -= size(&output);
-                        permit.send(output);
-                    }
-                }
-                Err(_) => self.stop_listening(),
+            // Where nobody listens any more, the piece is dropped.
+            permit = sender.reserve(), if has_output => if let Some(output) = self.queue.pop_front() {
+                self.unread -= size(&output);
+                _ = permit.map(|permit| permit.send(output));
             },
             () = sleep_until(deadline), if self.deadline.is_some() => self.closed = true,
         }
@@ -174,7 +173,7 @@ impl Drain {
     }
 
     fn keep(&mut self, output: Output) {
-        if self.listening {
+        if !self.sender.is_closed() {
             self.unread += size(&output);
             self.queue.push_back(output);
         }
@@ -183,12 +182,6 @@ impl Drain {
     fn exited(&mut self, exit: Exit) {
         self.exit = Some(exit);
         self.deadline = Some(Instant::now() + AFTER_EXIT);
-    }
-
-    fn stop_listening(&mut self) {
-        self.listening = false;
-        self.queue.clear();
-        self.unread = 0;
     }
 
     /// Hands over the rest of the output. The channel is dropped first, so that a slow listener

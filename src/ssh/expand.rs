@@ -31,16 +31,32 @@ pub struct LocalEnv {
 
 /// Values of `%` in file names and commands.
 pub(super) struct Tokens<'a> {
-    pub(super) around: &'a LocalEnv,
-    pub(super) alias: &'a str,
-    pub(super) hostname: String,
-    pub(super) user: String,
-    pub(super) port: u16,
-    pub(super) key_alias: String,
-    pub(super) jump: &'a str,
+    around: &'a LocalEnv,
+    values: BTreeMap<char, String>,
 }
 
-impl Tokens<'_> {
+impl<'a> Tokens<'a> {
+    /// Returns the values `of_host`, with those of this machine.
+    pub(super) fn new(around: &'a LocalEnv, of_host: [(char, &str); 6]) -> Self {
+        let uid = rustix::process::getuid().as_raw().to_string();
+        let of_machine = [
+            ('%', "%"),
+            ('d', &around.home.to_string_lossy()),
+            ('i', &uid),
+            ('L', around.hostname.split('.').next().unwrap_or_default()),
+            ('l', &around.hostname),
+            ('u', &around.user),
+        ];
+        let values = of_machine.into_iter().chain(of_host);
+        let values = values.map(|(token, value)| (token, value.to_owned())).collect();
+        let mut tokens = Self { around, values };
+        // As in ssh_config(5).
+        let place = tokens.expand("%l%h%p%r%j");
+        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, place.as_bytes());
+        tokens.values.insert('C', HEXLOWER.encode(hash.as_ref()));
+        tokens
+    }
+
     pub(super) fn path(&self, value: &str) -> PathBuf {
         let expanded = self.environment(&self.expand(value.trim_matches('"')));
         let tilde =
@@ -56,51 +72,27 @@ impl Tokens<'_> {
     /// which the shell would act.
     pub(super) fn command(&self, value: &str) -> Result<String, SessionError> {
         if value.contains("%r") {
-            check_word("user", &self.user)?;
+            check_word("user", &self.expand("%r"))?;
         }
         Ok(self.expand(value))
     }
 
-    pub(super) fn expand(&self, value: &str) -> String {
+    fn expand(&self, value: &str) -> String {
         let mut out = String::with_capacity(value.len());
         let mut chars = value.chars();
         while let Some(c) = chars.next() {
             match c {
                 '%' => match chars.next() {
-                    Some(token) => self.token(token, &mut out),
+                    Some(token) => match self.values.get(&token) {
+                        Some(value) => out.push_str(value),
+                        None => out.extend(['%', token]),
+                    },
                     None => out.push('%'),
                 },
                 c => out.push(c),
             }
         }
         out
-    }
-
-    fn token(&self, token: char, out: &mut String) {
-        let hostname = &self.around.hostname;
-        match token {
-            '%' => out.push('%'),
-            'd' => out.push_str(&self.around.home.to_string_lossy()),
-            'h' => out.push_str(&self.hostname),
-            'i' => out.push_str(&rustix::process::getuid().as_raw().to_string()),
-            'j' => out.push_str(self.jump),
-            'k' => out.push_str(&self.key_alias),
-            'L' => out.push_str(hostname.split('.').next().unwrap_or(hostname)),
-            'l' => out.push_str(hostname),
-            'n' => out.push_str(self.alias),
-            'p' => out.push_str(&self.port.to_string()),
-            'r' => out.push_str(&self.user),
-            'u' => out.push_str(&self.around.user),
-            'C' => out.push_str(&self.connection_hash()),
-            other => out.extend(['%', other]),
-        }
-    }
-
-    /// Returns `%C`: the SHA-1 of `%l%h%p%r%j`, as in ssh_config(5).
-    fn connection_hash(&self) -> String {
-        let text = self.expand("%l%h%p%r%j");
-        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-        HEXLOWER.encode(hash.as_ref())
     }
 
     fn environment(&self, value: &str) -> String {

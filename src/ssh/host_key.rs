@@ -1,7 +1,8 @@
 //! Verification of host keys, by known_hosts, host certificates and pinned fingerprints.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
@@ -11,12 +12,13 @@ use crate::remote::session::{KNOWN_HOSTS, SessionError};
 use crate::ssh::algorithms::{Allowed, key_types, name_of};
 use crate::ssh::known_hosts::{
     KeyRecord, KnownHosts, KnownHostsPlace, append, hashed_name, matches_pattern, read_revoked,
-    unusable,
+    unreadable,
 };
 use crate::ssh::ssh_config::{HostSettings, KeyPolicy};
+use crate::ssh::target::unusable;
 
 /// Returns the name by which a host is looked up in known_hosts.
-pub fn record_name(settings: &HostSettings) -> String {
+pub(crate) fn record_name(settings: &HostSettings) -> String {
     let name = match &settings.host_key_alias {
         Some(alias) => alias.clone(),
         None if settings.port == 22 => settings.hostname.clone(),
@@ -27,46 +29,27 @@ pub fn record_name(settings: &HostSettings) -> String {
 
 /// Everything needed to judge the key of one host.
 #[derive(Debug, Clone)]
-pub struct HostKeyCheck {
+pub(crate) struct HostKeyCheck {
+    settings: Arc<HostSettings>,
     known: KnownHosts,
     /// The name with the port, as in known_hosts.
     name: String,
     /// The name without the port, as in certificates.
     bare: String,
-    policy: KeyPolicy,
     pin: Option<String>,
-    hashed: bool,
     /// Seconds since 1970.
     now: u64,
     /// Keys that are never accepted, with the line that revokes each.
     revoked: Vec<(KeyData, KnownHostsPlace)>,
-    /// The file that new keys are written to.
-    new_keys: Option<PathBuf>,
-    allowed: Allowed,
     /// Kinds of keys of which the host showed one that is not the pinned one.
     passed_over: Vec<Algorithm>,
-    /// The `ssh` command that connects as we do.
-    by_hand: Box<str>,
-}
-
-/// An accepted host key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accepted {
-    /// On record, certified or pinned.
-    Known,
-    /// It was unknown, and is now recorded in this file.
-    WrittenDown {
-        /// `SHA256:…`.
-        fingerprint: String,
-        file: PathBuf,
-    },
 }
 
 impl HostKeyCheck {
     /// Reads the records of the host's keys: in the files, unless their lines are `given` as text. A
     /// pinned fingerprint takes the place of both.
-    pub fn load(
-        settings: &HostSettings,
+    pub(crate) fn load(
+        settings: &Arc<HostSettings>,
         pin: Option<&str>,
         given: Option<&str>,
         now: u64,
@@ -81,19 +64,19 @@ impl HostKeyCheck {
             (None, None) => KnownHosts::read(&settings.known_hosts, &names)?,
         };
         Ok(Self {
+            settings: Arc::clone(settings),
             known,
             name,
             bare,
-            policy: settings.policy,
             pin: pin.map(str::to_owned),
-            hashed: settings.hash_known_hosts,
             now,
             revoked: read_revoked(&settings.revoked)?,
-            new_keys: settings.new_keys.clone().filter(|_| given.is_none()),
-            allowed: settings.options.allowed.clone(),
             passed_over: Vec::new(),
-            by_hand: settings.by_hand.clone(),
         })
+    }
+
+    fn allowed(&self) -> &Allowed {
+        &self.settings.options.allowed
     }
 
     /// Returns the name with the port, then the name without.
@@ -103,13 +86,13 @@ impl HostKeyCheck {
 
     /// Returns the lines about this host whose key cannot be read. They match no key, but the host
     /// counts as known.
-    pub fn damaged(&self) -> Vec<KnownHostsPlace> {
+    pub(crate) fn damaged(&self) -> Vec<KnownHostsPlace> {
         self.known.damaged(&self.name)
     }
 
     /// Key types to ask the server for: those on record first, so that a host with several keys
     /// shows one that we can check. SHA-1 is not among them.
-    pub fn key_types(&self) -> Vec<Algorithm> {
+    pub(crate) fn key_types(&self) -> Vec<Algorithm> {
         let names = self.names();
         let recorded = self.known.key_types(&names);
         let on_record = |one: &Algorithm| recorded.iter().any(|other| same_kind(one, other));
@@ -120,7 +103,7 @@ impl HostKeyCheck {
 
     /// Returns the types of certificates to ask for: none unless an authority is trusted for this
     /// host.
-    pub fn certificate_types(&self) -> Vec<Algorithm> {
+    pub(crate) fn certificate_types(&self) -> Vec<Algorithm> {
         let trusted = self.known.names_authority(&self.names());
         if trusted && self.pin.is_none() { self.types(true) } else { Vec::new() }
     }
@@ -130,24 +113,27 @@ impl HostKeyCheck {
         let passed_over =
             |one: &Algorithm| self.passed_over.iter().any(|other| same_kind(one, other));
         types.retain(|one| {
-            self.allowed.host_keys.allows(&name_of(one, certified)) && !passed_over(one)
+            self.allowed().host_keys.allows(&name_of(one, certified)) && !passed_over(one)
         });
         types
     }
 
     /// Asks for no further key of this `kind`: a host shows one key at a time. Returns whether
     /// another kind is left that may be the pinned one.
-    pub fn pass_over(&mut self, kind: &str) -> bool {
+    pub(crate) fn pass_over(&mut self, kind: &str) -> bool {
         self.passed_over.extend(Algorithm::new(kind));
         !self.types(false).is_empty()
     }
 
-    /// Judges the key that the host shows. Records a new key if the policy says so.
-    pub fn judge(&self, shown: &PublicKeyOrCertificate) -> Result<Accepted, SessionError> {
+    /// Judges the key that the host shows. Writes a new key down if the policy says so, and returns
+    /// a notice about it.
+    pub(crate) fn judge(
+        &self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<Option<String>, SessionError> {
         let key = shown.public_key();
-        if let Some(reason) = self.allowed.weakness(key.key_data()) {
-            let setting = format!("the host key of {}", self.name);
-            return Err(SessionError::Setting { setting, reason });
+        if let Some(reason) = self.allowed().weakness(key.key_data()) {
+            return Err(unusable(&format!("the host key of {}", self.name), &reason));
         }
         if let Some(refusal) = self.revocation(key.key_data()) {
             return Err(refusal);
@@ -183,10 +169,10 @@ impl HostKeyCheck {
         }
     }
 
-    fn judge_pin(&self, pin: &str, key: &PublicKey) -> Result<Accepted, SessionError> {
+    fn judge_pin(&self, pin: &str, key: &PublicKey) -> Result<Option<String>, SessionError> {
         let fingerprint = fingerprint(key);
         if same_fingerprint(pin, &fingerprint) {
-            return Ok(Accepted::Known);
+            return Ok(None);
         }
         Err(SessionError::HostKeyNotPinned {
             name: self.name.clone(),
@@ -196,7 +182,7 @@ impl HostKeyCheck {
         })
     }
 
-    fn judge_key(&self, key: &PublicKey) -> Result<Accepted, SessionError> {
+    fn judge_key(&self, key: &PublicKey) -> Result<Option<String>, SessionError> {
         let name = self.name.clone();
         let fingerprint: Box<str> = fingerprint(key).into();
         let kind = key.algorithm().to_string();
@@ -205,12 +191,12 @@ impl HostKeyCheck {
             kind: key.algorithm().to_string(),
             fingerprint: fingerprint.clone(),
             files: self.known.files.clone(),
-            by_hand: self.by_hand.clone(),
+            by_hand: self.settings.by_hand.clone(),
             other: other.map(|place| Box::new((place.file, place.line))),
         };
-        let by_hand = self.by_hand.clone();
+        let by_hand = self.settings.by_hand.clone();
         match self.verdict(key.key_data()) {
-            KeyRecord::Known(_) => Ok(Accepted::Known),
+            KeyRecord::Known(_) => Ok(None),
             KeyRecord::Revoked(KnownHostsPlace { file, line }) => {
                 Err(SessionError::HostKeyRevoked { name, fingerprint, file, line: Some(line) })
             }
@@ -218,20 +204,22 @@ impl HostKeyCheck {
                 Err(SessionError::HostKeyChanged { name, kind, fingerprint, file, line, by_hand })
             }
             KeyRecord::OtherType(place) => Err(unknown(Some(place))),
-            KeyRecord::Unknown if self.policy == KeyPolicy::AcceptNew => self.write_down(key),
+            KeyRecord::Unknown if self.settings.policy == KeyPolicy::AcceptNew => {
+                self.write_down(key)
+            }
             KeyRecord::Unknown => Err(unknown(None)),
         }
     }
 
-    fn judge_certificate(&self, certificate: &Certificate) -> Result<Accepted, SessionError> {
+    fn judge_certificate(&self, certificate: &Certificate) -> Result<Option<String>, SessionError> {
         if let Some(refusal) = self.revocation(certificate.signature_key()) {
             return Err(refusal);
         }
         match self.flaw(certificate, &self.names()) {
-            None => Ok(Accepted::Known),
+            None => Ok(None),
             // As in ssh: the certificate says nothing then, but the key itself may be on record.
             Some(_) if matches!(self.verdict(certificate.public_key()), KeyRecord::Known(_)) => {
-                Ok(Accepted::Known)
+                Ok(None)
             }
             Some(reason) => Err(SessionError::HostCertificate { name: self.name.clone(), reason }),
         }
@@ -243,10 +231,10 @@ impl HostKeyCheck {
         let algorithm = certificate.signature().algorithm();
         let name = name_of(&algorithm, false);
         let outdated = matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa);
-        if outdated || !self.allowed.authorities.allows(&name) {
+        if outdated || !self.allowed().authorities.allows(&name) {
             return Some(format!("it is signed with {name}, which is not accepted"));
         }
-        let weakness = self.allowed.weakness(certificate.signature_key())?;
+        let weakness = self.allowed().weakness(certificate.signature_key())?;
         Some(format!("its authority's key is too weak: {weakness}"))
     }
 
@@ -260,52 +248,58 @@ impl HostKeyCheck {
         if let Some(reason) = self.weak_signature(certificate) {
             return Some(reason);
         }
-        if certificate.cert_type() != CertType::Host {
-            return Some("it is not a host certificate".to_owned());
-        }
-        if !certificate.critical_options().is_empty() {
-            return Some("it has critical options, which host certificates never have".to_owned());
-        }
         let for_us =
             |p: &String| matches_pattern(p.to_lowercase().as_bytes(), self.bare.as_bytes());
-        if !certificate.valid_principals().iter().any(for_us) {
+        let flaw = if certificate.cert_type() != CertType::Host {
+            "it is not a host certificate"
+        } else if !certificate.critical_options().is_empty() {
+            "it has critical options, which host certificates never have"
+        } else if !certificate.valid_principals().iter().any(for_us) {
             return Some(format!("it is not for {}", self.bare));
-        }
-        if self.now < certificate.valid_after() {
-            return Some("it is not valid yet".to_owned());
-        }
-        if self.now >= certificate.valid_before() {
-            return Some("it has expired".to_owned());
-        }
-        let sound = certificate.validate_at(self.now, [&print]).is_ok();
-        (!sound).then(|| "its signature is wrong".to_owned())
+        } else if self.now < certificate.valid_after() {
+            "it is not valid yet"
+        } else if self.now >= certificate.valid_before() {
+            "it has expired"
+        } else if certificate.validate_at(self.now, [&print]).is_err() {
+            "its signature is wrong"
+        } else {
+            return None;
+        };
+        Some(flaw.to_owned())
     }
 
-    fn write_down(&self, key: &PublicKey) -> Result<Accepted, SessionError> {
-        let Some(file) = &self.new_keys else {
-            let given = self.known.files.iter().any(|file| file == Path::new(KNOWN_HOSTS));
+    fn write_down(&self, key: &PublicKey) -> Result<Option<String>, SessionError> {
+        let given = self.known.files.iter().any(|file| file == Path::new(KNOWN_HOSTS));
+        let Some(file) = self.settings.new_keys.as_ref().filter(|_| !given) else {
             let setting = if given { KNOWN_HOSTS } else { "UserKnownHostsFile none" };
-            return Err(SessionError::Setting {
-                setting: setting.to_owned(),
-                reason: format!(
-                    "the {} key {} of {} is new, and there is nowhere to write it down",
-                    key.algorithm(),
-                    fingerprint(key),
-                    self.name
-                ),
-            });
+            let reason = format!(
+                "the {} key {} of {} is new, and there is nowhere to write it down",
+                key.algorithm(),
+                fingerprint(key),
+                self.name
+            );
+            return Err(unusable(setting, &reason));
         };
-        let line = self.new_line(key).map_err(|error| unusable(file, &error))?;
-        append(file, &line).map_err(|error| unusable(file, &error))?;
-        Ok(Accepted::WrittenDown { fingerprint: fingerprint(key), file: file.clone() })
+        let written = self.new_line(key).and_then(|line| append(file, &line));
+        written.map_err(|error| unreadable(file, &error))?;
+        Ok(Some(written_down(&fingerprint(key), file)))
     }
 
     fn new_line(&self, key: &PublicKey) -> io::Result<String> {
         let bare = PublicKey::new(key.key_data().clone(), "");
         let text = bare.to_openssh().map_err(io::Error::other)?;
-        let name = if self.hashed { hashed_name(&self.name)? } else { self.name.clone() };
+        let name = if self.settings.hash_known_hosts {
+            hashed_name(&self.name)?
+        } else {
+            self.name.clone()
+        };
         Ok(format!("{name} {}\n", text.trim_end()))
     }
+}
+
+/// Returns the notice about a host key that was unknown, and is now in `file`.
+pub(crate) fn written_down(fingerprint: &str, file: &Path) -> String {
+    format!("new host key {fingerprint}, written to {}", file.display())
 }
 
 /// Returns whether two types are of one kind of key: the hash of an RSA signature does not count.

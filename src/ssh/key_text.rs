@@ -14,12 +14,6 @@ pub(crate) enum NoKey {
     Flawed(String),
 }
 
-impl NoKey {
-    fn flawed(text: &str) -> Self {
-        Self::Flawed(text.to_owned())
-    }
-}
-
 /// Returns the key in `text`. Line ends of Windows, blanks around a line and a missing last newline
 /// do no harm.
 pub(crate) fn private_key(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, NoKey> {
@@ -38,34 +32,36 @@ fn flaw(text: &str, opened: bool, error: &Error) -> NoKey {
     let squeezed: String = trimmed.split_whitespace().collect();
     let is_base64 = || STANDARD.decode(&squeezed).is_ok_and(|it| it.starts_with(b"-----BEGIN"));
     let is_public = || trimmed.split_whitespace().nth(1).is_some_and(|it| it.starts_with("AAAA"));
-    if trimmed.is_empty() {
-        NoKey::flawed("it is empty")
+    let flaw = if trimmed.is_empty() {
+        "it is empty"
     } else if trimmed.starts_with("PuTTY-") && !opened && !text.contains("Encryption: none") {
-        NoKey::Encrypted
+        return NoKey::Encrypted;
     } else if text.starts_with('\u{feff}') {
-        NoKey::flawed("it begins with a byte order mark, which no key may")
+        "it begins with a byte order mark, which no key may"
     } else if trimmed.starts_with(['"', '\'']) {
-        NoKey::flawed("it stands in quotes")
+        "it stands in quotes"
+    } else if !trimmed.contains("-----BEGIN") && is_base64() {
+        "it is a key in base64, to be decoded first: `base64 -d`"
+    } else if !trimmed.contains("-----BEGIN") && is_public() {
+        "it is a public key, and the private one is needed"
     } else if !trimmed.contains("-----BEGIN") {
-        NoKey::flawed(if is_base64() {
-            "it is a key in base64, to be decoded first: `base64 -d`"
-        } else if is_public() {
-            "it is a public key, and the private one is needed"
-        } else {
-            "it has no line `-----BEGIN … PRIVATE KEY-----`"
-        })
+        "it has no line `-----BEGIN … PRIVATE KEY-----`"
     } else if trimmed.contains("\\n") {
-        NoKey::flawed("its line ends are written as `\\n`: `printf '%b'` makes lines of them")
+        "its line ends are written as `\\n`: `printf '%b'` makes lines of them"
     } else if trimmed.lines().count() < 3 {
-        NoKey::flawed("its line ends are lost: all stands on one line")
+        "its line ends are lost: all stands on one line"
     } else if !trimmed.contains("-----END") {
-        NoKey::flawed("its end is missing")
+        "its end is missing"
     } else if trimmed.contains("ENCRYPTED") {
         // Of old encryptions, the library knows only some.
-        if opened { NoKey::flawed("it does not open") } else { NoKey::Encrypted }
+        if !opened {
+            return NoKey::Encrypted;
+        }
+        "it does not open"
     } else if !trimmed.contains("PRIVATE KEY-----") {
-        NoKey::flawed("it is something else than a private key")
+        "it is something else than a private key"
     } else {
-        NoKey::Flawed(format!("it is damaged: {error}"))
-    }
+        return NoKey::Flawed(format!("it is damaged: {error}"));
+    };
+    NoKey::Flawed(flaw.to_owned())
 }

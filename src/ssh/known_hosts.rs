@@ -11,33 +11,19 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
+use russh::keys::ssh_key::known_hosts::{HostPatterns, Marker};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, PublicKey};
 
 use crate::remote::session::SessionError;
-
-/// The marker in the first field of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marker {
-    None,
-    Authority,
-    Revoked,
-}
-
-/// The names of hosts that a line is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Names {
-    Hashed { salt: Vec<u8>, hash: Vec<u8> },
-    Patterns(String),
-}
+use crate::ssh::target::unusable;
 
 /// One line that speaks of a key.
 #[derive(Debug, Clone)]
 struct KnownHostsLine {
-    file: PathBuf,
-    number: usize,
-    marker: Marker,
-    names: Names,
+    place: KnownHostsPlace,
+    marker: Option<Marker>,
+    names: HostPatterns,
     /// `None`: a type we do not know, or a key that is damaged.
     key: Option<KeyData>,
 }
@@ -71,24 +57,17 @@ pub struct KnownHostsPlace {
     pub line: usize,
 }
 
-impl KnownHostsLine {
-    fn place(&self) -> KnownHostsPlace {
-        KnownHostsPlace { file: self.file.clone(), line: self.number }
-    }
-}
-
 impl KnownHosts {
     /// Reads the lines about `names`, in lower case, so that each of a thousand hosts keeps no lines
     /// about the others. A file that does not exist is empty. Fails if one cannot be read, because a
     /// revocation may be in it.
     pub fn read(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
-        let wanted = |line: &Names| names.iter().any(|name| line.matches(name));
         let mut known = Self { lines: Vec::new(), files: files.to_vec() };
         for file in files {
             match fs::read(file) {
-                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), &wanted),
+                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), names),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unusable(file, &error)),
+                Err(error) => return Err(unreadable(file, &error)),
             }
         }
         Ok(known)
@@ -98,41 +77,41 @@ impl KnownHosts {
     /// place of a path.
     pub fn of_text(file: &Path, text: &str, names: &[&str]) -> Self {
         let mut known = Self { lines: Vec::new(), files: vec![file.to_path_buf()] };
-        known.add(file, text, &|line: &Names| names.iter().any(|name| line.matches(name)));
+        known.add(file, text, names);
         known
     }
 
-    fn add(&mut self, file: &Path, text: &str, wanted: &dyn Fn(&Names) -> bool) {
+    fn add(&mut self, file: &Path, text: &str, names: &[&str]) {
         let numbered = text.lines().enumerate();
-        let parse = |(at, line)| parse_line(file, at + 1, line, wanted);
+        let parse = |(at, line)| parse_line(file, at + 1, line, names);
         self.lines.extend(numbered.filter_map(parse));
     }
 
     fn about<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a KnownHostsLine> {
-        self.lines.iter().filter(|line| names.iter().any(|name| line.names.matches(name)))
+        self.lines.iter().filter(|line| is_about(&line.names, names))
     }
 
     /// Returns the lines about `name` whose key cannot be read.
     pub(super) fn damaged(&self, name: &str) -> Vec<KnownHostsPlace> {
         let names = [name];
         let lines = self.about(&names).filter(|line| line.key.is_none());
-        lines.map(KnownHostsLine::place).collect()
+        lines.map(|line| line.place.clone()).collect()
     }
 
     /// Returns the types of the plain keys that are on record for these names.
     pub(super) fn key_types(&self, names: &[&str]) -> Vec<Algorithm> {
-        let lines = self.about(names).filter(|line| line.marker == Marker::None);
+        let lines = self.about(names).filter(|line| line.marker.is_none());
         lines.filter_map(|line| Some(line.key.as_ref()?.algorithm())).collect()
     }
 
     /// Returns whether an authority is trusted to sign keys for these names.
     pub(super) fn names_authority(&self, names: &[&str]) -> bool {
-        self.about(names).any(|line| line.marker == Marker::Authority)
+        self.about(names).any(|line| line.marker == Some(Marker::CertAuthority))
     }
 
     /// Returns the lines about `name`, as `ssh-keygen -F` lists them.
     pub fn lookup(&self, name: &str) -> Vec<KnownHostsPlace> {
-        self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
+        self.about(&[&name.to_lowercase()]).map(|line| line.place.clone()).collect()
     }
 
     /// Returns the record of a plain key of `name`. A revocation beats everything, then one line
@@ -142,14 +121,14 @@ impl KnownHosts {
             return KeyRecord::Revoked(place);
         }
         let (mut changed, mut other) = (None, None);
-        for line in self.about(&[name]).filter(|line| line.marker == Marker::None) {
+        for line in self.about(&[name]).filter(|line| line.marker.is_none()) {
             match &line.key {
-                Some(recorded) if recorded == key => return KeyRecord::Known(line.place()),
+                Some(recorded) if recorded == key => return KeyRecord::Known(line.place.clone()),
                 Some(recorded) if recorded.algorithm() == key.algorithm() => {
-                    changed.get_or_insert_with(|| line.place());
+                    changed.get_or_insert_with(|| line.place.clone());
                 }
                 _ => {
-                    other.get_or_insert_with(|| line.place());
+                    other.get_or_insert_with(|| line.place.clone());
                 }
             }
         }
@@ -160,53 +139,40 @@ impl KnownHosts {
     }
 
     pub(super) fn revoked(&self, names: &[&str], key: &KeyData) -> Option<KnownHostsPlace> {
-        let mut lines = self.about(names).filter(|line| line.marker == Marker::Revoked);
-        lines.find(|line| line.key.as_ref() == Some(key)).map(KnownHostsLine::place)
+        let mut lines = self.about(names).filter(|line| line.marker == Some(Marker::Revoked));
+        lines.find(|line| line.key.as_ref() == Some(key)).map(|line| line.place.clone())
     }
 
     pub(super) fn authority(&self, names: &[&str], key: &KeyData) -> bool {
-        let mut lines = self.about(names).filter(|line| line.marker == Marker::Authority);
+        let mut lines = self.about(names).filter(|line| line.marker == Some(Marker::CertAuthority));
         lines.any(|line| line.key.as_ref() == Some(key))
     }
 }
 
-fn parse_line(
-    file: &Path,
-    number: usize,
-    line: &str,
-    wanted: &dyn Fn(&Names) -> bool,
-) -> Option<KnownHostsLine> {
+fn parse_line(file: &Path, number: usize, line: &str, wanted: &[&str]) -> Option<KnownHostsLine> {
     let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
     let first = words.next().filter(|word| !word.starts_with('#'))?;
-    let (marker, names) = match first {
-        "@cert-authority" => (Marker::Authority, words.next()?),
-        "@revoked" => (Marker::Revoked, words.next()?),
-        marker if marker.starts_with('@') => return None,
-        names => (Marker::None, names),
+    let (marker, names) = if first.starts_with('@') {
+        (Some(first.parse().ok()?), words.next()?)
+    } else {
+        (None, first)
     };
-    let names = parse_names(names).filter(wanted)?;
+    let is_hashed = names.starts_with("|1|");
+    let names = if is_hashed { names.parse() } else { names.to_lowercase().parse() };
+    let names = names.ok().filter(|names| is_about(names, wanted))?;
     let (kind, key) = (words.next()?, words.next().unwrap_or_default());
     let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok();
     let key = key.map(|key| key.key_data().clone());
-    Some(KnownHostsLine { file: file.to_path_buf(), number, marker, names, key })
+    let place = KnownHostsPlace { file: file.to_path_buf(), line: number };
+    Some(KnownHostsLine { place, marker, names, key })
 }
 
-fn parse_names(field: &str) -> Option<Names> {
-    let Some(rest) = field.strip_prefix("|1|") else {
-        return Some(Names::Patterns(field.to_lowercase()));
-    };
-    let (salt, hash) = rest.split_once('|')?;
-    Some(Names::Hashed { salt: STANDARD.decode(salt).ok()?, hash: STANDARD.decode(hash).ok()? })
-}
-
-impl Names {
-    /// Returns whether `name`, in lower case, is among them.
-    fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Hashed { salt, hash } => name_hash(salt, name).as_ref() == hash,
-            Self::Patterns(list) => matches_list(list, name),
-        }
-    }
+/// Returns whether one of `names`, in lower case, is among those of a line.
+fn is_about(line: &HostPatterns, names: &[&str]) -> bool {
+    names.iter().any(|name| match line {
+        HostPatterns::HashedName { salt, hash } => name_hash(salt, name).as_ref() == hash,
+        HostPatterns::Patterns(patterns) => matches_list(patterns, name),
+    })
 }
 
 fn name_hash(salt: &[u8], name: &str) -> hmac::Tag {
@@ -215,9 +181,9 @@ fn name_hash(salt: &[u8], name: &str) -> hmac::Tag {
 }
 
 /// Returns whether a pattern of the list matches, and no negated one does.
-fn matches_list(list: &str, name: &str) -> bool {
+fn matches_list(patterns: &[String], name: &str) -> bool {
     let mut found = false;
-    for pattern in list.split(',').filter(|pattern| !pattern.is_empty()) {
+    for pattern in patterns.iter().filter(|pattern| !pattern.is_empty()) {
         match pattern.strip_prefix('!') {
             Some(negated) if matches_pattern(negated.as_bytes(), name.as_bytes()) => return false,
             Some(_) => {}
@@ -263,18 +229,12 @@ pub(super) fn read_revoked(
 ) -> Result<Vec<(KeyData, KnownHostsPlace)>, SessionError> {
     let mut revoked = Vec::new();
     for file in files {
-        let setting = |reason: String| SessionError::Setting {
-            setting: format!("RevokedHostKeys {}", file.display()),
-            reason,
-        };
-        let bytes = fs::read(file).map_err(|error| setting(error.to_string()))?;
+        let setting = format!("RevokedHostKeys {}", file.display());
+        let bytes = fs::read(file).map_err(|error| unusable(&setting, &error.to_string()))?;
         if bytes.starts_with(KRL) {
             let reason = "it is a list in binary form (KRL), which is not supported; a file of \
                           public keys is";
-            return Err(SessionError::Unsupported {
-                setting: format!("RevokedHostKeys {}", file.display()),
-                reason: reason.to_owned(),
-            });
+            return Err(SessionError::Unsupported { setting, reason: reason.to_owned() });
         }
         let text = String::from_utf8_lossy(&bytes);
         let keys = text.lines().enumerate().filter_map(|(at, line)| {
@@ -315,6 +275,6 @@ fn ends_in_newline(handle: &mut fs::File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-pub(super) fn unusable(file: &Path, error: &io::Error) -> SessionError {
-    SessionError::Setting { setting: file.display().to_string(), reason: error.to_string() }
+pub(super) fn unreadable(file: &Path, error: &io::Error) -> SessionError {
+    unusable(&file.display().to_string(), &error.to_string())
 }

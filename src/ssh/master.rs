@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,19 +19,20 @@ use tokio::time::timeout;
 
 use crate::config::{HostKeys, SshSettings};
 use crate::model::mutex::lock;
-use crate::remote::session::{BY_SETTING, KNOWN_HOSTS, SessionError};
+use crate::remote::session::{KNOWN_HOSTS, SessionError};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::given::KEY;
 use crate::ssh::host_key::{fingerprint, record_name, same_fingerprint};
 use crate::ssh::mux::ControlSocket;
 use crate::ssh::openssh_words::OpenSshLog;
-use crate::ssh::ssh_config::{HostSettings, KeyPolicy, SshAnswers, is_default_key};
-use crate::ssh::target::{SshTarget, unusable};
+use crate::ssh::options::SshAnswers;
+use crate::ssh::ssh_config::{HostSettings, KeyPolicy, is_default_key, naming};
+use crate::ssh::target::{SshTarget, too_slow, unusable};
 
 /// A master that nobody uses ends after this many seconds, should this process be killed.
 const IDLE_SECONDS: &str = "60";
-/// A touch or an agent that asks takes a person; sshd waits two minutes.
-const PERSON_LIMIT: Duration = Duration::from_secs(100);
+/// A passphrase, a touch or an agent that asks takes a person; sshd waits two minutes.
+pub(crate) const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// A path of a socket is at most this long: 104 bytes less what ssh appends for a moment.
 const LONGEST_SOCKET: usize = 85;
 /// Kinds of host keys, in the order in which a pinned one is looked for.
@@ -101,11 +102,14 @@ pub(crate) struct MasterPlan<'a> {
 /// A master.
 pub(crate) struct Master {
     pub(crate) socket: ControlSocket,
-    own: Option<OwnMaster>,
+    /// The log and the directory of one that this run has started, which ends with this.
+    pub(crate) own: Option<(LogFiles, Arc<TempDir>)>,
+    /// The shortest time that opening a channel took, in microseconds: about one round trip.
+    pub(crate) opened: AtomicU64,
 }
 
 /// The files into which an `ssh` and the programs beside it write.
-struct LogFiles {
+pub(crate) struct LogFiles {
     own: PathBuf,
     beside: PathBuf,
 }
@@ -122,48 +126,29 @@ impl LogFiles {
     }
 }
 
-/// Files of a master that this run has started.
-struct OwnMaster {
-    socket: ControlSocket,
-    log: LogFiles,
-    /// Goes when the last master in it has gone.
-    _dir: Arc<TempDir>,
-}
-
-impl Drop for OwnMaster {
+impl Drop for Master {
     fn drop(&mut self) {
-        self.socket.terminate_at_once();
+        if self.own.is_some() {
+            self.socket.terminate_at_once();
+        }
     }
 }
 
 impl Master {
-    /// Returns the user's own master that listens at `path`, if it lives.
-    pub(crate) async fn of_user(path: &Path) -> Option<Self> {
-        let socket = ControlSocket::new(path);
-        let lives = path.exists() && socket.is_alive().await;
-        lives.then_some(Self { socket, own: None })
+    fn new(socket: ControlSocket, own: Option<(LogFiles, Arc<TempDir>)>) -> Self {
+        Self { socket, own, opened: AtomicU64::new(u64::MAX) }
     }
 
-    pub(crate) const fn is_own(&self) -> bool {
-        self.own.is_some()
+    /// Returns the user's own master that listens at `path`, if it lives.
+    pub(crate) async fn of_user(path: &Path) -> Option<Self> {
+        let socket = ControlSocket(path.to_owned());
+        let lives = path.exists() && socket.is_alive().await;
+        lives.then(|| Self::new(socket, None))
     }
 
     /// Returns what this master has written so far; `None` for one of the user's.
     pub(crate) fn log(&self) -> Option<OpenSshLog> {
-        self.own.as_ref().map(|own| own.log.read())
-    }
-
-    /// Returns the error of a master that is gone.
-    pub(crate) fn lost(&self) -> SessionError {
-        let gone = || format!("the master of {} is gone", self.socket.path().display());
-        SessionError::Lost { reason: self.log().map_or_else(gone, |log| log.goodbye()) }
-    }
-
-    /// Ends a master of this run, and leaves one of the user's alone.
-    pub(crate) async fn end(&self) {
-        if self.is_own() {
-            self.socket.terminate().await;
-        }
+        self.own.as_ref().map(|(log, _)| log.read())
     }
 
     /// Starts a master and waits until it is logged in.
@@ -184,11 +169,9 @@ impl Master {
         args.push(path.clone().into());
         args.extend([OsString::from("-o"), format!("ControlPersist={IDLE_SECONDS}").into()]);
         if plan.run(args, &log.beside, &[]).await? {
-            let socket = ControlSocket::new(&path);
-            let own = Some(OwnMaster { socket: socket.clone(), log, _dir: dir });
-            return Ok(Self { socket, own });
+            return Ok(Self::new(ControlSocket(path), Some((log, dir))));
         }
-        Err(log.read().failure(plan.host, plan.host.connect_timeout))
+        Err(log.read().failure(plan.host))
     }
 }
 
@@ -259,15 +242,7 @@ impl MasterPlan<'_> {
             option(format!("IdentityFile={}", quoted(key)));
             option("IdentitiesOnly=yes".to_owned());
         }
-        if let Some(config) = &self.settings.config {
-            args.extend([OsString::from("-F"), config.into()]);
-        }
-        if let Some(user) = &self.target.user {
-            args.extend([OsString::from("-l"), user.into()]);
-        }
-        if let Some(port) = self.target.port {
-            args.extend([OsString::from("-p"), port.to_string().into()]);
-        }
+        args.extend(naming(self.target, self.settings));
         args
     }
 
@@ -294,11 +269,7 @@ impl MasterPlan<'_> {
         let limit = self.host.connect_timeout + PERSON_LIMIT;
         match timeout(limit, child.wait()).await {
             Ok(status) => Ok(status.map_err(failed)?.success()),
-            Err(_) => Err(SessionError::Timeout {
-                what: format!("logging in to {}", self.host.address()),
-                after: limit,
-                hint: Some(BY_SETTING),
-            }),
+            Err(_) => Err(too_slow(format!("logging in to {}", self.host.address()), limit)),
         }
     }
 
@@ -321,7 +292,7 @@ impl MasterPlan<'_> {
                     pinned,
                 });
             } else if !said.lacks_key_kind() {
-                return Err(said.failure(self.host, self.host.connect_timeout));
+                return Err(said.failure(self.host));
             }
         }
         let none = || unusable("fingerprint", "the host has no key of a kind that is supported");

@@ -30,4 +30,3 @@ mod text;
 mod tunnel;
 
 pub use auth::{AskPassphrase, AskQuestion};
-pub use session::SshSession;

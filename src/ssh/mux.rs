@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, Join, ReadBuf, join,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, Join, join};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
@@ -60,34 +58,18 @@ impl From<io::Error> for NoMuxChannel {
 
 /// The socket at which a master listens.
 #[derive(Debug, Clone)]
-pub(crate) struct ControlSocket(PathBuf);
+pub(crate) struct ControlSocket(pub(crate) PathBuf);
 
 /// A running command. It ends on the host when this is dropped.
 pub(crate) struct MuxCommand {
     pub(crate) input: PipeInput,
     pub(crate) stdout: pipe::Receiver,
     pub(crate) stderr: pipe::Receiver,
-    pub(crate) ending: Ending,
-}
-
-/// The end of a command, which is still to come.
-pub(crate) struct Ending(MuxConnection);
-
-/// Both directions of a tunnel. It ends when this is dropped.
-pub(crate) struct MuxTunnel {
-    stream: Join<pipe::Receiver, PipeInput>,
-    _connection: MuxConnection,
+    /// Tells how it ends.
+    pub(crate) connection: MuxConnection,
 }
 
 impl ControlSocket {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// Returns whether a master listens there and answers.
     pub(crate) async fn is_alive(&self) -> bool {
         let asking = async {
@@ -125,7 +107,6 @@ impl ControlSocket {
 
     /// Starts `command` on the host.
     pub(crate) async fn run(&self, command: &str) -> Result<MuxCommand, NoMuxChannel> {
-        let mut connection = MuxConnection::open(&self.0).await?;
         let (input, their_input) = pipe::pipe()?;
         let (their_stdout, stdout) = pipe::pipe()?;
         let (their_stderr, stderr) = pipe::pipe()?;
@@ -136,51 +117,53 @@ impl ControlSocket {
             .number(NO_ESCAPE)
             .text("")
             .text(command);
-        connection.send(request).await?;
-        let theirs: [OwnedFd; 3] = [
+        let theirs = [
             their_input.into_blocking_fd()?,
             their_stdout.into_blocking_fd()?,
             their_stderr.into_blocking_fd()?,
         ];
-        for descriptor in &theirs {
-            connection.pass(descriptor.as_fd()).await?;
-        }
-        connection.opened().await?;
-        let input = PipeInput(Some(input));
-        Ok(MuxCommand { input, stdout, stderr, ending: Ending(connection) })
+        let connection = self.open_channel(request, &theirs).await?;
+        let input = PipeInput { pipe: Some(input), _connection: None };
+        Ok(MuxCommand { input, stdout, stderr, connection })
     }
 
-    /// Connects to `host:port`, as seen from the host.
-    pub(crate) async fn tunnel(&self, host: &str, port: u16) -> Result<MuxTunnel, NoMuxChannel> {
-        let mut connection = MuxConnection::open(&self.0).await?;
+    /// Connects to `host:port`, as seen from the host. The tunnel ends when it is dropped.
+    pub(crate) async fn tunnel(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Join<pipe::Receiver, PipeInput>, NoMuxChannel> {
         let (input, their_input) = pipe::pipe()?;
         let (their_output, output) = pipe::pipe()?;
-        let request = MuxMessage::new(NEW_STDIO_FORWARD).number(0).text("").text(host);
-        connection.send(request.number(u32::from(port))).await?;
+        let request =
+            MuxMessage::new(NEW_STDIO_FORWARD).number(0).text("").text(host).number(port.into());
         let theirs = [their_input.into_blocking_fd()?, their_output.into_blocking_fd()?];
-        for descriptor in &theirs {
+        let connection = self.open_channel(request, &theirs).await?;
+        Ok(join(output, PipeInput { pipe: Some(input), _connection: Some(connection) }))
+    }
+
+    /// Returns a connection whose channel the host has opened, with the master's ends of its pipes.
+    async fn open_channel(
+        &self,
+        request: MuxMessage,
+        theirs: &[OwnedFd],
+    ) -> Result<MuxConnection, NoMuxChannel> {
+        let mut connection = MuxConnection::open(&self.0).await?;
+        connection.send(request).await?;
+        for descriptor in theirs {
             connection.pass(descriptor.as_fd()).await?;
         }
-        connection.opened().await?;
-        let stream = join(output, PipeInput(Some(input)));
-        Ok(MuxTunnel { stream, _connection: connection })
-    }
-}
-
-impl Ending {
-    /// Returns the exit code of the command; `None` if the channel ended without one.
-    pub(crate) async fn exit(&mut self) -> Option<u32> {
-        while let Ok(message) = self.0.receive().await {
-            if message.kind == EXIT {
-                return message.numbers().nth(1);
-            }
+        let answer = connection.receive().await?;
+        match answer.kind {
+            OPENED => Ok(connection),
+            FAILURE | DENIED => Err(NoMuxChannel::Refused(answer.reason())),
+            _ => Err(NoMuxChannel::Gone),
         }
-        None
     }
 }
 
 /// A connection to a master, for one channel.
-struct MuxConnection(UnixStream);
+pub(crate) struct MuxConnection(UnixStream);
 
 impl MuxConnection {
     /// Connects and greets. Fails if what listens there is no master.
@@ -192,6 +175,16 @@ impl MuxConnection {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(connection)
+    }
+
+    /// Returns the exit code of the command; `None` if the channel ended without one.
+    pub(crate) async fn exit(&mut self) -> Option<u32> {
+        while let Ok(message) = self.receive().await {
+            if message.kind == EXIT {
+                return message.numbers().nth(1);
+            }
+        }
+        None
     }
 
     async fn send(&mut self, message: MuxMessage) -> io::Result<()> {
@@ -207,16 +200,6 @@ impl MuxConnection {
         let mut body = vec![0; rest as usize];
         self.0.read_exact(&mut body).await?;
         Ok(MuxAnswer { kind, body })
-    }
-
-    /// Waits until the host has opened the channel.
-    async fn opened(&mut self) -> Result<(), NoMuxChannel> {
-        let answer = self.receive().await?;
-        match answer.kind {
-            OPENED => Ok(()),
-            FAILURE | DENIED => Err(NoMuxChannel::Refused(answer.reason())),
-            _ => Err(NoMuxChannel::Gone),
-        }
     }
 
     /// Hands a descriptor to the master, which takes each with one byte.
@@ -281,7 +264,11 @@ impl MuxAnswer {
 }
 
 /// The writing end of a pipe, which ends when it is shut down, as sockets do.
-pub(crate) struct PipeInput(Option<pipe::Sender>);
+pub(crate) struct PipeInput {
+    pipe: Option<pipe::Sender>,
+    /// That of a tunnel, which lives as long as this.
+    _connection: Option<MuxConnection>,
+}
 
 impl AsyncWrite for PipeInput {
     fn poll_write(
@@ -289,7 +276,7 @@ impl AsyncWrite for PipeInput {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
+        match &mut self.pipe {
             Some(pipe) => Pin::new(pipe).poll_write(cx, bytes),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -300,35 +287,7 @@ impl AsyncWrite for PipeInput {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0 = None;
+        self.pipe = None;
         Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for MuxTunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for MuxTunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

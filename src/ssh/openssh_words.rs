@@ -1,15 +1,15 @@
 //! The log of OpenSSH (`-v`) while it connects, as an error of ours.
 
 use std::path::PathBuf;
-use std::time::Duration;
 use std::{fs, io, slice};
 
 use russh::keys::PublicKey;
 
 use crate::model::clean::strip;
-use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
+use crate::remote::session::{HUNG_UP, SessionError};
 use crate::ssh::host_key::{fingerprint, record_name};
 use crate::ssh::ssh_config::HostSettings;
+use crate::ssh::target::{too_slow, unusable};
 
 /// The last line after a host key was refused.
 const UNVERIFIED: &str = "Host key verification failed";
@@ -59,7 +59,7 @@ impl OpenSshLog {
     }
 
     /// Returns the reason why no connection was made.
-    pub(crate) fn failure(&self, settings: &HostSettings, limit: Duration) -> SessionError {
+    pub(crate) fn failure(&self, settings: &HostSettings) -> SessionError {
         if let Some(hop) = settings.proxy_jump.last().filter(|_| self.broke_before()) {
             let inner = Self { own: self.beside.clone(), beside: String::new() };
             let (hostname, port) = inner.place().unwrap_or((&hop.host, hop.port.unwrap_or(22)));
@@ -67,10 +67,10 @@ impl OpenSshLog {
             let user = user.unwrap_or_else(|| settings.user.clone());
             let of_hop =
                 HostSettings { hostname, port, user, host_key_alias: None, ..settings.clone() };
-            let source = Box::new(inner.own_failure(&of_hop, limit));
+            let source = Box::new(inner.own_failure(&of_hop));
             return SessionError::Jump { hop: hop.host.clone(), source };
         }
-        self.own_failure(settings, limit)
+        self.own_failure(settings)
     }
 
     /// Returns name and port of the host that it connected to.
@@ -86,30 +86,27 @@ impl OpenSshLog {
         !self.own.contains("Server host key:") && self.beside.lines().any(failed)
     }
 
-    fn own_failure(&self, settings: &HostSettings, limit: Duration) -> SessionError {
+    fn own_failure(&self, settings: &HostSettings) -> SessionError {
         if let Some(error) = self.host_key(settings) {
             return error;
         }
         let (address, by_hand) = (settings.address(), settings.by_hand.clone());
-        if let Some(methods) = self.after("Permission denied (").or_else(|| self.too_many()) {
+        let too_many = || self.own.contains("Too many authentication failures").then_some("");
+        if let Some(methods) = self.after("Permission denied (").or_else(too_many) {
             let tried = self.tried(methods.trim_end_matches(").").trim_end_matches(')'));
             let user = settings.user.clone();
             return SessionError::Auth { user, address, tried, by_hand };
         }
         let reason = self.last_line();
         if LATE.iter().any(|late| reason.contains(late)) {
-            let what = format!("connecting to {address}");
-            return SessionError::Timeout { what, after: limit, hint: Some(BY_SETTING) };
+            return too_slow(format!("connecting to {address}"), settings.connect_timeout);
         }
         if UNREACHED.iter().any(|word| reason.contains(word)) {
             let why = reason.rsplit(": ").next().unwrap_or(reason).to_owned();
             return SessionError::Unreachable { address, source: io::Error::other(why), by_hand };
         }
         if reason.starts_with("command-line") || reason.contains("Bad configuration option") {
-            return SessionError::Setting {
-                setting: "ssh_config".to_owned(),
-                reason: reason.into(),
-            };
+            return unusable("ssh_config", reason);
         }
         let hung_up = ENDED.iter().any(|word| reason.contains(word)) && self.beside.is_empty();
         let reason = match (hung_up, last_said(&self.beside)) {
@@ -154,17 +151,14 @@ impl OpenSshLog {
                 by_hand,
             });
         }
-        if let Some(reason) = self.after("Certificate invalid: ").filter(|_| self.unverified()) {
+        if !own.contains(UNVERIFIED) {
+            return None;
+        }
+        if let Some(reason) = self.after("Certificate invalid: ") {
             return Some(SessionError::HostCertificate { name, reason: reason.to_owned() });
         }
-        self.unverified().then(|| {
-            let (files, other) = (settings.known_hosts.clone(), None);
-            SessionError::HostKeyUnknown { name, kind, fingerprint, files, other, by_hand }
-        })
-    }
-
-    fn unverified(&self) -> bool {
-        self.own.contains(UNVERIFIED)
+        let (files, other) = (settings.known_hosts.clone(), None);
+        Some(SessionError::HostKeyUnknown { name, kind, fingerprint, files, other, by_hand })
     }
 
     /// Returns the name under which the key of a host, or of a jump host, was looked up.
@@ -203,9 +197,8 @@ impl OpenSshLog {
 
     /// Returns the server's reason why it opened no channel: the last one, if it said any.
     pub(crate) fn refusal(&self) -> Option<&str> {
-        let open_failed = |line: &'_ str| line.contains("open failed: ");
-        let line = self.own.lines().rev().find(|line| open_failed(line))?;
-        line.split_once("open failed: ").map(|(_, reason)| reason)
+        let mut lines = self.own.lines().rev();
+        lines.find_map(|line| line.split_once("open failed: ")).map(|(_, reason)| reason)
     }
 
     /// Returns the last words of a connection that is gone.
@@ -222,10 +215,6 @@ impl OpenSshLog {
     /// Returns the rest of the first line that contains `word`.
     fn after(&self, word: &str) -> Option<&str> {
         self.own.lines().find_map(|line| line.split_once(word)).map(|(_, rest)| rest.trim())
-    }
-
-    fn too_many(&self) -> Option<&str> {
-        self.own.contains("Too many authentication failures").then_some("")
     }
 
     /// Returns one line for each key that was tried, each trouble, and what the server would take.

@@ -3,73 +3,89 @@
 //! what restricts is followed or refused by name, and the rest is mentioned.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::remote::session::SessionError;
-use crate::ssh::algorithms::{Allowed, List, RSA_BITS};
+use crate::ssh::algorithms::{Allowed, List};
 
 /// Options that `ssh_config::read_answer` reads, or this file.
-const FOLLOWED: [&str; 33] = [
-    "host",
-    "hostname",
-    "user",
-    "port",
-    "identityfile",
-    "identitiesonly",
-    "identityagent",
-    "certificatefile",
-    "proxyjump",
-    "proxycommand",
-    "userknownhostsfile",
-    "globalknownhostsfile",
-    "hostkeyalias",
-    "stricthostkeychecking",
-    "hashknownhosts",
-    "revokedhostkeys",
-    "connecttimeout",
-    "serveraliveinterval",
-    "serveralivecountmax",
-    "addressfamily",
-    "bindaddress",
-    "ciphers",
-    "macs",
-    "kexalgorithms",
-    "hostkeyalgorithms",
-    "pubkeyacceptedalgorithms",
-    "pubkeyacceptedkeytypes",
-    "casignaturealgorithms",
-    "requiredrsasize",
-    "rsaminsize",
-    "pubkeyauthentication",
-    "kbdinteractiveauthentication",
-    "preferredauthentications",
-];
+const FOLLOWED: &str = "host hostname user port identityfile identitiesonly identityagent \
+    certificatefile proxyjump proxycommand userknownhostsfile globalknownhostsfile hostkeyalias \
+    stricthostkeychecking hashknownhosts revokedhostkeys connecttimeout serveraliveinterval \
+    serveralivecountmax addressfamily bindaddress ciphers macs kexalgorithms hostkeyalgorithms \
+    pubkeyacceptedalgorithms pubkeyacceptedkeytypes casignaturealgorithms requiredrsasize \
+    rsaminsize pubkeyauthentication kbdinteractiveauthentication preferredauthentications";
 
 /// To connect without these would trust more than ssh does, or go another way than it.
-const REFUSED: [(&str, &str); 3] = [
-    ("knownhostscommand", "KnownHostsCommand"),
-    ("bindinterface", "BindInterface"),
-    ("proxyusefdpass", "ProxyUseFdpass"),
-];
+const REFUSED: [&str; 3] = ["KnownHostsCommand", "BindInterface", "ProxyUseFdpass"];
 
 /// Without these we trust fewer hosts, or have fewer keys, than ssh.
-const MISSED: [(&str, &str); 5] = [
-    ("hostbasedauthentication", "HostbasedAuthentication"),
-    ("nohostauthenticationforlocalhost", "NoHostAuthenticationForLocalhost"),
-    ("pkcs11provider", "PKCS11Provider"),
-    ("securitykeyprovider", "SecurityKeyProvider"),
-    ("verifyhostkeydns", "VerifyHostKeyDNS"),
+const MISSED: [&str; 5] = [
+    "HostbasedAuthentication",
+    "NoHostAuthenticationForLocalhost",
+    "PKCS11Provider",
+    "SecurityKeyProvider",
+    "VerifyHostKeyDNS",
 ];
 
-/// The output of `ssh -G`, by keyword.
-pub(crate) type Said<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+/// An output of `ssh -G`: values by keyword, which may be asked for in any case.
+#[derive(Debug, Clone)]
+pub(crate) struct Said(BTreeMap<String, Vec<String>>);
 
-/// Returns the values in an output of `ssh -G`, by keyword.
-pub(crate) fn said(answer: &str) -> Said<'_> {
-    let mut said = Said::new();
-    for (keyword, value) in answer.lines().filter_map(|line| line.trim().split_once(' ')) {
-        said.entry(keyword).or_default().push(value.trim());
+impl Said {
+    pub(crate) fn read(output: &str) -> Self {
+        let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (keyword, value) in output.lines().filter_map(|line| line.trim().split_once(' ')) {
+            said.entry(keyword.to_owned()).or_default().push(value.trim().to_owned());
+        }
+        Self(said)
     }
-    said
+
+    pub(crate) fn all(&self, keyword: &str) -> &[String] {
+        self.0.get(&keyword.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn first(&self, keyword: &str) -> Option<&str> {
+        self.all(keyword).first().map(String::as_str)
+    }
+
+    /// Returns the first value, unless it is empty or `none`.
+    pub(crate) fn one(&self, keyword: &str) -> Option<&str> {
+        self.first(keyword).filter(|value| !matches!(*value, "" | "none"))
+    }
+
+    pub(crate) fn yes(&self, keyword: &str) -> bool {
+        matches!(self.first(keyword), Some("yes" | "true"))
+    }
+
+    fn no(&self, keyword: &str) -> bool {
+        matches!(self.first(keyword), Some("no" | "false"))
+    }
+}
+
+/// The output of `ssh -G` about a host, and that without any file.
+#[derive(Debug, Clone)]
+pub struct SshAnswers {
+    pub(crate) about: Said,
+    pub(crate) plain: Arc<Said>,
+}
+
+impl SshAnswers {
+    /// Reads both outputs.
+    pub fn read(about: &str, plain: &str) -> Self {
+        Self { about: Said::read(about), plain: Arc::new(Said::read(plain)) }
+    }
+
+    fn differs(&self, keyword: &str) -> bool {
+        self.about.all(keyword) != self.plain.all(keyword)
+    }
+
+    /// Returns the values of an option that is on, if they differ from those without any file.
+    pub(crate) fn set(&self, keyword: &str) -> Option<String> {
+        let values = self.about.all(keyword);
+        let off = values.iter().all(|value| matches!(&**value, "none" | "no" | "false" | ""));
+        (!off && self.differs(keyword)).then(|| values.join(" "))
+    }
 }
 
 /// Options of `ssh_config` that have no field of their own.
@@ -87,32 +103,29 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the answer of `ssh -G`; `plain` is its answer without any file. An option that would
-    /// restrict and cannot be followed is an error.
-    pub(crate) fn read(answer: &str, plain: &str) -> Result<Self, SessionError> {
-        let (said, plain) = (said(answer), said(plain));
-        let differs = |keyword: &&str| said.get(keyword) != plain.get(keyword);
-        let set = |keyword: &&str| differs(keyword) && !is_off(said.get(*keyword));
-        let value = |keyword: &str| said.get(keyword).map(|all| all.join(" ")).unwrap_or_default();
-        if let Some((keyword, name)) = REFUSED.iter().find(|(keyword, _)| set(keyword)) {
-            return Err(unusable(&format!("{name} {}", value(keyword)), "it is not supported"));
+    /// Reads the answers of `ssh -G`. An option that would restrict and cannot be followed is an
+    /// error.
+    pub(crate) fn read(answers: &SshAnswers) -> Result<Self, SessionError> {
+        for name in REFUSED {
+            if let Some(value) = answers.set(name) {
+                return Err(unusable(&format!("{name} {value}"), "it is not supported"));
+            }
         }
-        check_authentication(&said)?;
-        let missed = MISSED.iter().filter(|(keyword, _)| set(keyword)).map(|(_, name)| *name);
-        let known = |keyword: &&&str| {
-            FOLLOWED.contains(*keyword) || MISSED.iter().any(|(missed, _)| missed == *keyword)
+        let missed = MISSED.into_iter().filter(|name| answers.set(name).is_some());
+        let known = |keyword: &str| {
+            FOLLOWED.split(' ').any(|followed| followed == keyword)
+                || MISSED.iter().any(|missed| missed.eq_ignore_ascii_case(keyword))
         };
-        let ignored = said.keys().filter(|keyword| !known(keyword) && set(keyword));
+        let keywords = answers.about.0.keys();
+        let ignored = keywords.filter(|keyword| !known(keyword) && answers.set(keyword).is_some());
         Ok(Self {
-            allowed: allowed(&said, &plain)?,
-            unasked: unasked(&said),
+            unasked: unasked(&answers.about)?,
+            allowed: allowed(answers)?,
             missed: missed.collect(),
-            ignored: ignored.map(|keyword| (*keyword).to_owned()).collect(),
+            ignored: ignored.cloned().collect(),
         })
     }
-}
 
-impl Options {
     /// Returns the first option that is not followed, and that OpenSSH would use to log in or to
     /// verify the host.
     pub(crate) fn openssh_could(&self) -> Option<&'static str> {
@@ -120,52 +133,44 @@ impl Options {
     }
 }
 
-fn is_off(values: Option<&Vec<&str>>) -> bool {
-    let off = |value: &&str| matches!(*value, "none" | "no" | "false" | "");
-    values.is_none_or(|values| values.iter().all(off))
-}
-
-/// Fails if logging in by key is turned off: there is no other way.
-fn check_authentication(said: &Said<'_>) -> Result<(), SessionError> {
-    let one = |keyword: &str| said.get(keyword).and_then(|all| all.first()).copied();
-    let only_keys = "keys are the only way in which shipit logs in";
-    if let Some(value @ ("no" | "false")) = one("pubkeyauthentication") {
-        return Err(unusable(&format!("PubkeyAuthentication {value}"), only_keys));
-    }
-    match one("preferredauthentications") {
-        Some(list) if !list.split(',').any(|method| method == "publickey") => {
-            Err(unusable(&format!("PreferredAuthentications {list}"), only_keys))
+/// Returns whether `ssh_config` turns the server's questions off. Fails if it turns logging in by
+/// key off: there is no other way.
+fn unasked(said: &Said) -> Result<bool, SessionError> {
+    let listed = |method: &str| {
+        let list = said.first("preferredauthentications");
+        list.is_none_or(|list| list.split(',').any(|listed| listed == method))
+    };
+    for (option, off) in [
+        ("PubkeyAuthentication", said.no("pubkeyauthentication")),
+        ("PreferredAuthentications", !listed("publickey")),
+    ] {
+        if off {
+            let setting = format!("{option} {}", said.first(option).unwrap_or_default());
+            return Err(unusable(&setting, "keys are the only way in which shipit logs in"));
         }
-        _ => Ok(()),
     }
-}
-
-/// Returns whether `ssh_config` turns the server's questions off.
-fn unasked(said: &Said<'_>) -> bool {
-    let one = |keyword: &str| said.get(keyword).and_then(|all| all.first()).copied();
-    let off = matches!(one("kbdinteractiveauthentication"), Some("no" | "false"));
-    let listed = |list: &str| list.split(',').any(|method| method == "keyboard-interactive");
-    off || one("preferredauthentications").is_some_and(|list| !listed(list))
+    Ok(said.no("kbdinteractiveauthentication") || !listed("keyboard-interactive"))
 }
 
 /// Returns the algorithms that may be used. Fails if an option leaves nothing of a list.
-fn allowed(said: &Said<'_>, plain: &Said<'_>) -> Result<Allowed, SessionError> {
-    let list = |option, keywords: &[&str]| {
-        let differs = |keyword: &&&str| said.get(**keyword) != plain.get(**keyword);
-        let found = keywords.iter().find(differs).and_then(|keyword| said.get(keyword)?.first());
-        List::new(option, found.map(|list| list.split(',').map(str::to_owned).collect()))
+fn allowed(answers: &SshAnswers) -> Result<Allowed, SessionError> {
+    // An option, and its old name if it has one.
+    let list = |names: &[&'static str]| {
+        let found = names.iter().find(|name| answers.differs(name));
+        let found = found.and_then(|name| answers.about.first(name));
+        let split = |list: &str| list.split(',').map(str::to_owned).collect();
+        List { option: names[0], names: found.map(split) }
     };
     let bits = ["requiredrsasize", "rsaminsize"];
-    let bits = bits.iter().find_map(|keyword| said.get(keyword)?.first()?.parse().ok());
-    let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
+    let bits = bits.iter().find_map(|keyword| answers.about.first(keyword)?.parse().ok());
     let allowed = Allowed {
-        exchanges: list("KexAlgorithms", &["kexalgorithms"]),
-        ciphers: list("Ciphers", &["ciphers"]),
-        macs: list("MACs", &["macs"]),
-        host_keys: list("HostKeyAlgorithms", &["hostkeyalgorithms"]),
-        user_keys: list("PubkeyAcceptedAlgorithms", &accepted),
-        authorities: list("CASignatureAlgorithms", &["casignaturealgorithms"]),
-        rsa_bits: bits.unwrap_or(RSA_BITS).max(RSA_BITS),
+        exchanges: list(&["KexAlgorithms"]),
+        ciphers: list(&["Ciphers"]),
+        macs: list(&["MACs"]),
+        host_keys: list(&["HostKeyAlgorithms"]),
+        user_keys: list(&["PubkeyAcceptedAlgorithms", "PubkeyAcceptedKeyTypes"]),
+        authorities: list(&["CASignatureAlgorithms"]),
+        rsa_bits: bits.unwrap_or_default(),
     };
     allowed.check()?;
     Ok(allowed)
@@ -184,7 +189,7 @@ mod tests {
                          requiredrsasize 1024\nverifyhostkeydns false\nsendenv none";
 
     fn read(answer: &str) -> Result<Options, String> {
-        Options::read(answer, PLAIN).map_err(|error| error.to_string())
+        Options::read(&SshAnswers::read(answer, PLAIN)).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::model::mutex::lock;
 use crate::remote::session::{ByteStream, SessionError};
 use crate::ssh::expand::LocalEnv;
+use crate::ssh::target::unusable;
 use crate::ssh::text;
 
 /// The bytes that are kept of a program's standard error.
@@ -33,10 +34,7 @@ impl Program {
         command: &str,
         around: &LocalEnv,
     ) -> Result<(Box<dyn ByteStream>, Self), SessionError> {
-        let failed = |reason: String| SessionError::Setting {
-            setting: format!("ProxyCommand {command}"),
-            reason,
-        };
+        let failed = |reason: &str| unusable(&format!("ProxyCommand {command}"), reason);
         let mut child = Command::new("/bin/sh")
             .args(["-c", &format!("exec {command}")])
             .current_dir(&around.cwd)
@@ -45,10 +43,10 @@ impl Program {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(&error.to_string()))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(failed("it has no pipes".to_owned()));
+            return Err(failed("it has no pipes"));
         };
         let kept = Arc::new(Mutex::new(Vec::new()));
         let keeping = tokio::spawn(keep(stderr, kept.clone()));

@@ -1,6 +1,8 @@
 //! A host to connect to, as an alias of `ssh_config` or one hop of a ProxyJump names it.
 
-use crate::remote::session::SessionError;
+use std::time::Duration;
+
+use crate::remote::session::{BY_SETTING, SessionError};
 
 /// A host to connect to, with values that take the place of those of `ssh_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,18 +24,13 @@ pub(super) fn parse_jump(value: &str) -> Result<Vec<SshTarget>, SessionError> {
 fn parse_hop(hop: &str) -> Result<SshTarget, SessionError> {
     let bad = |reason: &str| unusable(&format!("ProxyJump {hop}"), reason);
     let bare = hop.strip_prefix("ssh://").map_or(hop, |rest| rest.trim_end_matches('/'));
-    let (user, place) = match bare.rsplit_once('@') {
-        Some((user, place)) => (Some(user.to_owned()), place),
-        None => (None, bare),
-    };
+    let (user, place) =
+        bare.rsplit_once('@').map_or((None, bare), |(user, place)| (Some(user), place));
     let (host, port) = split_port(place).ok_or_else(|| bad("a bracket is not closed"))?;
-    let port = match port {
-        Some(port) => Some(port.parse().map_err(|_| bad("the port is not a number"))?),
-        None => None,
-    };
+    let port = port.map(str::parse).transpose().map_err(|_| bad("the port is not a number"))?;
     check_word("ProxyJump", host)?;
-    user.as_deref().map(check_user).transpose()?;
-    Ok(SshTarget { host: host.to_owned(), user, port })
+    user.map(check_user).transpose()?;
+    Ok(SshTarget { host: host.to_owned(), user: user.map(str::to_owned), port })
 }
 
 /// Returns host and port. An IPv6 address without brackets has no port. Returns `None` if a bracket
@@ -76,6 +73,11 @@ pub(super) fn check_user(user: &str) -> Result<(), SessionError> {
 
 pub(super) fn unusable(setting: &str, reason: &str) -> SessionError {
     SessionError::Setting { setting: setting.to_owned(), reason: reason.to_owned() }
+}
+
+/// Returns the error of what took longer than `connect_timeout` lets it.
+pub(super) fn too_slow(what: String, after: Duration) -> SessionError {
+    SessionError::Timeout { what, after, hint: Some(BY_SETTING) }
 }
 
 #[cfg(test)]

@@ -601,7 +601,7 @@ fn env_values_come_from_four_sources() {
 /// The services in their order, each with the unit or command, the action and the proof.
 fn order(top: &str) -> String {
     let told = |service: &Service| match &service.what {
-        ServiceKind::Unit(unit) => format!("{} {} {}", service.name, unit.action.verb(), unit.name),
+        ServiceKind::Unit(unit) => format!("{} {} {}", service.name, unit.action.word(), unit.name),
         ServiceKind::Command { restart, .. } => format!("{} `{restart}`", service.name),
     };
     config(top, "").services.iter().map(told).collect::<Vec<_>>().join("; ")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shipit::deploy::goal::{PruneRule, RollbackTarget};
+use shipit::deploy::goal::PruneRule;
 use shipit::deploy::plan::{activation_target, rollback_target};
 use shipit::deploy::retention::to_prune;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
@@ -108,7 +108,7 @@ fn prune_keeps_the_newest_staged_releases_until_they_expire() {
 fn activates(hosts: &[&str], expect: Result<u32, &str>) {
     let states: Vec<_> = hosts.iter().map(|text| state(text)).collect();
     let named: Vec<_> = states.iter().map(|state| ("web", state)).collect();
-    let found = activation_target(&named, None).map_err(|error| error.to_string());
+    let found = activation_target(&named, None, "live").map_err(|failure| failure.what);
     assert_eq!(found, expect.map(id).map_err(str::to_owned), "{hosts:?}");
 }
 
@@ -164,9 +164,9 @@ fn prune_respects_older_than() {
 fn rolls_back(hosts: &[&str], expect: &str) {
     let states: Vec<_> = hosts.iter().map(|text| state(text)).collect();
     let named: Vec<_> = states.iter().map(|state| ("web", state)).collect();
-    let found = match rollback_target(&named, RollbackTarget::Previous) {
+    let found = match rollback_target(&named, None, "live") {
         Ok(id) => numbers(&[id.to_string()]),
-        Err(error) => error.to_string(),
+        Err(failure) => failure.what,
     };
     assert_eq!(found, expect, "{hosts:?}");
 }

@@ -37,7 +37,7 @@ const HANG: Duration = Duration::from_mins(2);
 
 /// The way to the hosts, which share a server and each think that they are alone.
 struct Many {
-    connector: Connector,
+    connector: Arc<Connector>,
     root: String,
     /// The directory of a tar that finds no space.
     bin: PathBuf,

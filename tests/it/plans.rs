@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures::future::BoxFuture;
 use shipit::config::Host;
 use shipit::deploy::context::Connect;
-use shipit::deploy::goal::Goal;
-use shipit::deploy::goal::{PruneRule, RollbackTarget};
+use shipit::deploy::goal::{Goal, PruneRule};
 use shipit::model::ledger::{Entry, LedgerEvent};
 use shipit::model::link::{SharedKind, SharedLink};
 use shipit::remote::order::Order;
@@ -269,7 +268,7 @@ async fn orders_sent_equal_orders_planned() {
         staged(&deploy),
         deploy,
         Goal::Activate(None),
-        Goal::Rollback(RollbackTarget::Previous),
+        Goal::Rollback(None),
         Goal::Prune(PruneRule { keep: 1, older_than: None }),
     ];
     let mut compared = 0;

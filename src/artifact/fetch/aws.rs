@@ -27,11 +27,15 @@ const ELSEWHERE: [&str; 6] = [
     "web_identity_token_file",
 ];
 
-/// The account that asks. The secret and the token are never shown.
+/// The account that asks, as metadata gives it. The secret and the token are never shown.
+#[derive(Deserialize)]
 pub(super) struct Credentials {
+    #[serde(rename = "AccessKeyId")]
     pub(super) id: String,
+    #[serde(rename = "SecretAccessKey")]
     pub(super) secret: String,
     /// With it they end after a while.
+    #[serde(rename = "Token")]
     pub(super) token: Option<String>,
 }
 
@@ -72,7 +76,6 @@ impl Profile {
         Ok(Self { name, named: given.is_some(), ours: ours.is_some(), values })
     }
 
-    /// Returns the value of a key.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
         let value = self.values.iter().find(|(name, _)| name == key);
         value.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -172,27 +175,6 @@ fn of_variables(machine: &FetchEnv) -> Result<Option<Credentials>, CredentialFau
     }
 }
 
-/// Credentials as metadata gives them.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Told {
-    access_key_id: String,
-    secret_access_key: String,
-    token: Option<String>,
-}
-
-impl Told {
-    fn read(text: &str) -> Result<Credentials, String> {
-        let told: Self =
-            serde_json::from_str(text).map_err(|_| "it holds no credentials".to_owned())?;
-        Ok(Credentials {
-            id: told.access_key_id,
-            secret: told.secret_access_key,
-            token: told.token,
-        })
-    }
-}
-
 /// Returns the credentials of a container of ECS or EKS; none outside of one.
 fn of_container(machine: &FetchEnv) -> Result<Option<Credentials>, CredentialFault> {
     let relative = machine.first(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]);
@@ -211,8 +193,7 @@ fn of_container(machine: &FetchEnv) -> Result<Option<Credentials>, CredentialFau
         None => machine.first(&["AWS_CONTAINER_AUTHORIZATION_TOKEN"]).map(str::to_owned),
     };
     let token = token.map(|token| ("authorization", token));
-    let told = get(&address, token).and_then(|text| Told::read(&text));
-    told.map(Some).map_err(wrong)
+    get(&address, token).and_then(|text| read(&text)).map(Some).map_err(wrong)
 }
 
 /// Returns the credentials of the role of this virtual machine, or why there are none.
@@ -226,7 +207,11 @@ fn of_machine(machine: &FetchEnv) -> Result<Credentials, String> {
     let roles = format!("{base}/latest/meta-data/iam/security-credentials/");
     let role = get(&roles, token())?;
     let role = role.lines().next().unwrap_or_default().trim();
-    Told::read(&get(&format!("{roles}{role}"), token())?)
+    read(&get(&format!("{roles}{role}"), token())?)
+}
+
+fn read(text: &str) -> Result<Credentials, String> {
+    serde_json::from_str(text).map_err(|_| "it holds no credentials".to_owned())
 }
 
 fn get(address: &str, header: Option<(&str, String)>) -> Result<String, String> {

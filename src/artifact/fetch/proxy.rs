@@ -2,7 +2,7 @@
 
 use ureq::Proxy;
 
-use crate::artifact::address::{shown, without_user};
+use crate::artifact::address::{host, shown, without_user};
 use crate::artifact::error::ArtifactError;
 use crate::config::access::{FetchEnv, origin};
 
@@ -16,15 +16,10 @@ pub(super) fn proxy_for(
     if !url.starts_with("https://") {
         return Ok(None);
     }
-    let Some(name) = NAMES.iter().find(|name| machine.first(&[name]).is_some()) else {
-        return Ok(None);
-    };
     let direct = machine.first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
-    if is_direct(url, direct) {
-        return Ok(None);
-    }
-    let text = machine.first(&[name]).unwrap_or_default();
-    let wrong = |_| ArtifactError::Proxy { variable: (*name).to_owned() };
+    let set = NAMES.iter().find_map(|name| Some((*name, machine.first(&[name])?)));
+    let Some((name, text)) = set.filter(|_| !is_direct(url, direct)) else { return Ok(None) };
+    let wrong = |_| ArtifactError::Proxy { variable: name.to_owned() };
     let proxy = Proxy::new(text).map_err(wrong)?;
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let shown = shown(&without_user(&with_scheme).0).trim_end_matches('/').to_owned();
@@ -42,11 +37,7 @@ pub(super) struct ProxyChoice {
 fn is_direct(url: &str, no_proxy: &str) -> bool {
     let origin = origin(url).unwrap_or_default();
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.trim_matches(['[', ']']);
+    let host = host(authority);
     no_proxy.split([',', ' ']).filter(|entry| !entry.is_empty()).any(|entry| {
         let entry = entry.to_ascii_lowercase();
         let domain = entry.trim_start_matches('*').trim_start_matches('.');

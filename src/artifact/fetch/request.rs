@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ureq::http::Response;
-use ureq::http::header::{AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
+use ureq::http::header::{AUTHORIZATION, LOCATION};
+use ureq::http::{HeaderName, Response};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::{netrc, proxy, s3};
-use crate::artifact::address::{join, shown, without_user};
+use crate::artifact::address::{host, join, shown, without_user};
 use crate::artifact::error::{ArtifactError, ServerSaid};
 use crate::artifact::page;
 use crate::config::EnvSource;
@@ -35,13 +35,6 @@ pub(in crate::artifact) struct Fetcher<'a> {
     store: OnceCell<s3::Store>,
 }
 
-/// The part of a file that is still missing.
-pub(super) struct Rest {
-    pub(super) from: u64,
-    /// The tag or date that tells this version of the file from others.
-    pub(super) validator: String,
-}
-
 /// An address as it is sent, and headers that belong to it.
 struct Prepared {
     url: String,
@@ -51,7 +44,6 @@ struct Prepared {
 }
 
 impl<'a> Fetcher<'a> {
-    /// Makes one for the artifact at `url`.
     pub(in crate::artifact) fn new(
         url: &str,
         access: &'a ArtifactAccess,
@@ -61,12 +53,12 @@ impl<'a> Fetcher<'a> {
         Self { access, machine, origin, begun: Instant::now(), store: OnceCell::new() }
     }
 
-    /// Returns the response to a request for a file, or for the rest of one. Follows redirects to
-    /// https only. Fails if the server refuses.
+    /// Returns the response to a request for a file or, with the headers that ask for it, for the
+    /// rest of one. Follows redirects to https only. Fails if the server refuses.
     pub(super) fn get(
         &self,
         url: &str,
-        rest: Option<&Rest>,
+        rest: &[(HeaderName, String)],
     ) -> Result<Response<Body>, ArtifactError> {
         let mut at = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
@@ -79,7 +71,9 @@ impl<'a> Fetcher<'a> {
             let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
             match to.filter(|_| status.is_redirection() && !at.starts_with("s3://")) {
                 Some(to) => at = join(&at, to),
-                None if status == 200 || (status == 206 && rest.is_some()) => return Ok(response),
+                None if status == 200 || (status == 206 && !rest.is_empty()) => {
+                    return Ok(response);
+                }
                 None => return Err(refusal(url, &prepared, response)),
             }
         }
@@ -88,7 +82,7 @@ impl<'a> Fetcher<'a> {
 
     /// Returns at most `most` bytes of a small file, as text.
     pub(in crate::artifact) fn text(&self, url: &str, most: u64) -> Result<String, ArtifactError> {
-        let body = self.get(url, None)?.into_body().into_reader();
+        let body = self.get(url, &[])?.into_body().into_reader();
         let mut bytes = Vec::new();
         let read = body.take(most).read_to_end(&mut bytes);
         read.map_err(|source| ArtifactError::Download { url: shown(url), source })?;
@@ -143,15 +137,14 @@ impl<'a> Fetcher<'a> {
             Err(source) => return Err(ArtifactError::Read { path, source }),
         };
         let origin = origin(url).unwrap_or_default();
-        let host = origin.trim_start_matches("https://").split(':').next().unwrap_or_default();
-        Ok(netrc::login(&text, host))
+        Ok(netrc::login(&text, host(origin.trim_start_matches("https://"))))
     }
 
     fn send(
         &self,
         url: &str,
         prepared: &Prepared,
-        rest: Option<&Rest>,
+        rest: &[(HeaderName, String)],
     ) -> Result<Response<Body>, ArtifactError> {
         let proxy = proxy::proxy_for(&prepared.url, self.machine)?;
         let through = proxy.as_ref().map(|proxy| format!(" through the proxy {}", proxy.shown));
@@ -160,9 +153,8 @@ impl<'a> Fetcher<'a> {
         for (name, value) in &prepared.headers {
             request = request.header(name, value);
         }
-        if let Some(rest) = rest {
-            request = request.header(RANGE, format!("bytes={}-", rest.from));
-            request = request.header(IF_RANGE, &rest.validator);
+        for (name, value) in rest {
+            request = request.header(name, value);
         }
         request.call().map_err(|source| ArtifactError::Fetch {
             url: format!("{}{}", shown(url), through.unwrap_or_default()),
@@ -199,18 +191,14 @@ pub(super) fn agent(proxy: Option<ureq::Proxy>) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .tls_config(trusting())
+        // What this machine trusts: a company may have authorities of its own.
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .proxy(proxy)
         .timeout_connect(Some(CONNECT))
         .timeout_per_read(Some(SILENCE))
         .accept_encoding("identity")
         .build();
     Agent::new_with_config(config)
-}
-
-/// Trusts the authorities that this machine trusts: a company may have its own.
-fn trusting() -> TlsConfig {
-    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
 }
 
 /// Returns why an address could not be fetched. The address of a redirect may hold a secret too.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 
 use super::aws::{self, Credentials};
+use crate::artifact::address::host;
 use crate::artifact::faults::CredentialFault;
 use crate::config::access::{FetchEnv, S3Settings};
 use crate::model::digest::Digest;
@@ -46,9 +47,9 @@ impl Store {
         let rest = address.strip_prefix("s3://").unwrap_or(address);
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let (base, path) = self.place(bucket, key);
-        let host = base.split_once("://").map_or(base.as_str(), |(_, host)| host);
+        let named = base.split_once("://").map_or(base.as_str(), |(_, host)| host);
         let mut headers = vec![
-            ("host".to_owned(), host.to_owned()),
+            ("host".to_owned(), named.to_owned()),
             ("x-amz-content-sha256".to_owned(), NOTHING.to_owned()),
             ("x-amz-date".to_owned(), now.format("%Y%m%dT%H%M%SZ").to_string()),
         ];
@@ -87,12 +88,8 @@ fn is_safe(endpoint: &str) -> bool {
     let Some(authority) = endpoint.strip_prefix("http://") else {
         return endpoint.starts_with("https://");
     };
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        _ => authority,
-    };
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let host = host(authority);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Returns a key as it stands in a path: all but plain characters and slashes are written as `%20`.

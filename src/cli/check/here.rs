@@ -41,15 +41,8 @@ impl Findings {
             self.warn("deploy.toml names no artifact", fix);
             return None;
         }
-        let wanted = Wanted {
-            world,
-            config,
-            kind: GoalKind::Deploy,
-            env,
-            force: true,
-            keep: false,
-            expected: None,
-        };
+        let (kind, force, keep, expected) = (GoalKind::Deploy, true, false, None);
+        let wanted = Wanted { world, config, kind, env, force, keep, expected };
         match wanted.open(|| ()).await {
             Ok((goal, notes)) => {
                 self.opened(config, &goal);

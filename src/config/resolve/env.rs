@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::Resolver;
 use super::parts::relation;
 use crate::config::error::{self, ConfigError};
-use crate::config::tables::{Env, EnvTables, ImportTable, Layer, SourceTable, TextOr, VarTable};
+use crate::config::tables::{Env, ImportTable, ListOr, TextOr, VarTable};
 use crate::config::{EnvImport, EnvSource, EnvSpec, EnvVar, IfAbsent, rules};
 use crate::model::link::SharedLink;
 use crate::model::service::Service;
@@ -13,38 +13,33 @@ use crate::model::service::Service;
 /// The most environment files of one stage.
 const MOST_FILES: usize = 16;
 
-/// Returns the tables of environment files.
-pub(super) fn env_tables(layer: &Layer) -> impl Iterator<Item = &Env> {
-    let (one, several) = match &layer.env {
-        None => (None, &[][..]),
-        Some(EnvTables::One(env)) => (Some(&**env), &[][..]),
-        Some(EnvTables::Several(all)) => (None, all.as_slice()),
-    };
-    one.into_iter().chain(several.iter().map(Spanned::get_ref))
-}
-
 impl Resolver<'_> {
+    /// Returns the tables of environment files.
+    pub(super) fn env_tables(&self) -> Vec<&Env> {
+        match &self.layer.env {
+            None => Vec::new(),
+            Some(ListOr::Table(env)) => vec![env],
+            Some(ListOr::List(all)) => all.iter().map(Spanned::get_ref).collect(),
+        }
+    }
+
     pub(super) fn env(
         &self,
-        layer: &Layer,
         links: &[SharedLink],
         services: &[Service],
     ) -> Result<Vec<EnvSpec>, ConfigError> {
-        match &layer.env {
-            Some(EnvTables::One(env)) => {
-                self.without("roles", env.roles.as_ref(), "[[env]]")?;
-            }
-            Some(EnvTables::Several(all)) => {
-                if let Some(next) = all.get(MOST_FILES) {
-                    let files = Spanned::new(next.span(), all.len());
-                    self.file.rule(&files, "env", "at most 16 files", false)?;
-                }
-            }
-            None => {}
+        if let Some(ListOr::Table(env)) = &self.layer.env {
+            self.without("roles", env.roles.as_ref(), "[[env]]")?;
+        }
+        if let Some(ListOr::List(all)) = &self.layer.env
+            && let Some(next) = all.get(MOST_FILES)
+        {
+            let files = Spanned::new(next.span(), all.len());
+            return Err(self.refused(&files, "env", "at most 16 files"));
         }
         let for_unit = services.iter().any(|service| service.unit().is_some());
         let mut files = Vec::new();
-        for env in env_tables(layer) {
+        for env in self.env_tables() {
             let spec = EnvSpec { number: files.len(), for_unit, ..self.env_spec(env, links)? };
             self.is_another(env, &spec, &files)?;
             files.push(spec);
@@ -57,8 +52,9 @@ impl Resolver<'_> {
         if !files.iter().any(|other| relation(&spec.file, &other.file).is_some()) {
             return Ok(());
         }
-        let place = env.file.as_ref().map_or_else(|| self.file.nowhere(), |at| self.file.place(at));
-        Err(ConfigError::PathTaken { place, path: spec.file.clone(), reason: error::OTHER_ENV })
+        let place = env.file.as_ref().map_or_else(|| self.nowhere(), |at| self.place(at));
+        let (path, reason) = (spec.file.clone(), error::OTHER_ENV);
+        Err(ConfigError::PathTaken { place, path, reason })
     }
 
     fn env_spec(&self, env: &Env, links: &[SharedLink]) -> Result<EnvSpec, ConfigError> {
@@ -66,11 +62,11 @@ impl Resolver<'_> {
                     for everybody to write";
         let mode = env.mode.as_ref().map_or(Ok(0o600), |text| {
             let bits = rules::mode(text.get_ref()).filter(|bits| bits & 0o7511 == 0o400);
-            self.file.need(text, "mode", must, bits)
+            self.need(text, "mode", must, bits)
         })?;
         let roles = env.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
-        let imports = env.files.iter().flatten().map(|file| self.import(file));
-        let vars = env.vars.iter().flatten().map(|(name, value)| self.variable(name, value));
+        let imports = env.files.iter().map(|file| self.import(file));
+        let vars = env.vars.iter().map(|(name, value)| self.variable(name, value));
         Ok(EnvSpec {
             number: 0,
             file: self.env_file(env, links)?,
@@ -78,7 +74,7 @@ impl Resolver<'_> {
             mode: format!("{mode:o}"),
             group: env.group.as_ref().map(|group| self.group(group)).transpose()?,
             roles: self.known_roles(roles)?,
-            format: env.format.unwrap_or_default(),
+            format: env.format,
             imports: imports.collect::<Result<_, _>>()?,
             vars: vars.collect::<Result<_, _>>()?,
             for_unit: false,
@@ -89,19 +85,12 @@ impl Resolver<'_> {
         let Some(written) = &env.file else { return Ok(".env".to_owned()) };
         let file = written.get_ref();
         let must = "a path inside a release, without `.`, `..`, `//` and a `/` at either end";
-        self.file.rule(written, "file", must, rules::is_clean(file))?;
-        let taken = |reason| {
-            Err(ConfigError::PathTaken {
-                place: self.file.place(written),
-                path: file.clone(),
-                reason,
-            })
-        };
+        self.rule(written, "file", must, rules::is_clean(file))?;
         if relation(file, "REVISION").is_some() {
-            return taken(error::REVISION);
+            return Err(self.taken(written, file, error::REVISION));
         }
         if links.iter().any(|link| relation(file, &link.path).is_some()) {
-            return taken(error::LINKED);
+            return Err(self.taken(written, file, error::LINKED));
         }
         Ok(file.clone())
     }
@@ -109,20 +98,15 @@ impl Resolver<'_> {
     fn import(&self, file: &Spanned<TextOr<ImportTable>>) -> Result<EnvImport, ConfigError> {
         let table = match file.get_ref() {
             TextOr::Text(path) => {
-                self.file.rule(
-                    &Spanned::new(file.span(), path),
-                    "files",
-                    "a path",
-                    !path.is_empty(),
-                )?;
+                let shown = Spanned::new(file.span(), path);
+                self.rule(&shown, "files", "a path", !path.is_empty())?;
                 let source = EnvSource::File(path.into());
                 return Ok(EnvImport { source, absent: IfAbsent::Refused });
             }
-            TextOr::Table(table) => table.clone(),
+            TextOr::Table(table) => table,
         };
-        let ImportTable { env, command, file: path, optional } = table;
-        let source = self.source(file, &SourceTable { env, command, file: path })?;
-        let absent = self.absent(&source, optional.as_ref(), None)?;
+        let source = self.source(file, [&table.env, &table.command, &table.file])?;
+        let absent = self.absent(&source, table.optional.as_ref(), None)?;
         Ok(EnvImport { source, absent })
     }
 
@@ -132,7 +116,7 @@ impl Resolver<'_> {
         value: &Spanned<TextOr<VarTable>>,
     ) -> Result<(String, EnvVar), ConfigError> {
         let must = "named with letters, digits and `_`, and not begin with a digit";
-        self.file.rule(name, "vars", must, rules::is_variable(name.get_ref()))?;
+        self.rule(name, "vars", must, rules::is_variable(name.get_ref()))?;
         let var = match value.get_ref() {
             TextOr::Text(text) => {
                 let source = EnvSource::Text(text.clone());
@@ -164,7 +148,7 @@ impl Resolver<'_> {
         }
         match (optional, default) {
             (Some(optional), Some(_)) => Err(ConfigError::Both {
-                place: self.file.place(optional),
+                place: self.place(optional),
                 one: "optional",
                 other: "default",
             }),
@@ -180,17 +164,11 @@ impl Resolver<'_> {
         whole: &Spanned<TextOr<VarTable>>,
         table: &VarTable,
     ) -> Result<EnvSource, ConfigError> {
-        let VarTable { env, command, file, value, .. } = table.clone();
-        let Some(text) = value else {
-            return self.source(whole, &SourceTable { env, command, file });
-        };
-        let others = [("env", env), ("command", command), ("file", file)];
-        match others.into_iter().find(|(_, other)| other.is_some()) {
-            Some((other, _)) => {
-                let place = self.file.place(&text);
-                Err(ConfigError::Both { place, one: "value", other })
-            }
-            None => Ok(EnvSource::Text(text.into_inner())),
+        let VarTable { env, command, file, value, .. } = table;
+        self.only_one([("value", value), ("env", env), ("command", command), ("file", file)])?;
+        match value {
+            Some(text) => Ok(EnvSource::Text(text.get_ref().clone())),
+            None => self.source(whole, [env, command, file]),
         }
     }
 }

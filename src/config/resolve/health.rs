@@ -6,12 +6,10 @@ use toml::Spanned;
 
 use super::Resolver;
 use super::runs::TENTH;
-use crate::config::checks::{
-    self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Statuses, Trust,
-};
+use crate::config::checks::{self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Trust};
 use crate::config::error::{ConfigError, similar};
 use crate::config::placeholders::{PLACEHOLDERS, unknown_words};
-use crate::config::tables::{self, Layer, Length, TextOr};
+use crate::config::tables::{self, Length, TextOr};
 use crate::config::{EnvSource, Health, rules};
 use crate::model::service::Service;
 
@@ -26,28 +24,24 @@ const USUAL: CheckTiming = CheckTiming {
 const HTTP: &str = "an address such as `http://127.0.0.1:8080/up`";
 
 impl Resolver<'_> {
-    pub(super) fn health(
-        &self,
-        layer: &Layer,
-        services: &[Service],
-    ) -> Result<Health, ConfigError> {
-        let health = layer.health.clone().unwrap_or_default();
+    pub(super) fn health(&self, services: &[Service]) -> Result<Health, ConfigError> {
+        let health = &self.layer.health;
         let has_unit = services.iter().any(|service| service.unit().is_some());
         let usual = if has_unit { USUAL.interval * 2 } else { Duration::ZERO };
         let soak = self.span("soak", health.soak.as_ref(), usual, Duration::ZERO)?;
         let written = [&health.interval, &health.timeout, &health.total];
         let pace = self.pace(written, health.successes.as_ref(), USUAL)?;
         let mut checks = Vec::new();
-        for probe in self.short(&health)? {
+        let short = [&health.http, &health.tcp, &health.command];
+        for probe in self.probes(short, &tables::Check::default())? {
             checks.push(Check { probe, pace, roles: Vec::new() });
         }
-        for check in health.checks.iter().flatten() {
+        for check in &health.checks {
             checks.push(self.check(check, pace)?);
         }
         if checks.is_empty() {
-            for (key, value) in [("interval", &health.interval), ("timeout", &health.timeout)] {
-                self.without(key, value.as_ref(), "http")?;
-            }
+            self.without("interval", health.interval.as_ref(), "http")?;
+            self.without("timeout", health.timeout.as_ref(), "http")?;
             self.without("total", health.total.as_ref(), "http")?;
             self.without("successes", health.successes.as_ref(), "http")?;
         }
@@ -62,7 +56,7 @@ impl Resolver<'_> {
     ) -> Result<CheckTiming, ConfigError> {
         let successes = successes.map_or(Ok(usual.successes), |number| {
             let count = u32::try_from(*number.get_ref()).ok().filter(|count| *count >= 1);
-            self.file.need(number, "successes", "1 or more", count)
+            self.need(number, "successes", "1 or more", count)
         })?;
         Ok(CheckTiming {
             interval: self.span("interval", interval.as_ref(), usual.interval, TENTH)?,
@@ -72,11 +66,16 @@ impl Resolver<'_> {
         })
     }
 
-    /// Returns the checks that are single keys of `[health]`.
-    fn short(&self, health: &tables::Health) -> Result<Vec<HealthProbe>, ConfigError> {
-        let http = health.http.as_ref().map(|url| self.http(url, &tables::Check::default()));
-        let tcp = health.tcp.as_ref().map(|address| self.tcp(address));
-        let command = health.command.as_ref().map(|text| self.probing_command(text));
+    /// Returns the probes of the keys `http`, `tcp` and `command`. `check` says more of the first.
+    fn probes(
+        &self,
+        [http, tcp, command]: [&Option<Spanned<String>>; 3],
+        check: &tables::Check,
+    ) -> Result<Vec<HealthProbe>, ConfigError> {
+        let http = http.as_ref().map(|url| self.http(url, check));
+        let tcp = tcp.as_ref().map(|address| self.tcp(address));
+        let command = command.as_ref().map(|text| self.command("command", text));
+        let command = command.map(|text| text.map(HealthProbe::Command));
         [http, tcp, command].into_iter().flatten().collect()
     }
 
@@ -86,30 +85,15 @@ impl Resolver<'_> {
         pace: CheckTiming,
     ) -> Result<Check, ConfigError> {
         let check = written.get_ref();
-        let both = |value, one, other| {
-            Err(ConfigError::Both { place: self.file.place(value), one, other })
-        };
-        let probe = match (&check.http, &check.tcp, &check.command) {
-            (Some(url), None, None) => self.http(url, check)?,
-            (None, Some(address), None) => {
-                self.without_http(check)?;
-                self.tcp(address)?
-            }
-            (None, None, Some(command)) => {
-                self.without_http(check)?;
-                self.probing_command(command)?
-            }
-            (Some(url), Some(_), _) => return both(url, "http", "tcp"),
-            (Some(url), None, Some(_)) => return both(url, "http", "command"),
-            (None, Some(address), Some(_)) => return both(address, "tcp", "command"),
-            (None, None, None) => {
-                return Err(ConfigError::Missing {
-                    place: self.file.place(written),
-                    key: "http".to_owned(),
-                    table: "(or `tcp`, or `command`) in a health check".to_owned(),
-                });
-            }
-        };
+        let tables::Check { http, tcp, command, .. } = check;
+        self.only_one([("http", http), ("tcp", tcp), ("command", command)])?;
+        if tcp.is_some() || command.is_some() {
+            self.without_http(check)?;
+        }
+        let probe = self.probes([http, tcp, command], check)?.pop().ok_or_else(|| {
+            let table = "(or `tcp`, or `command`) in a health check";
+            ConfigError::missing(self.place(written), "http", table)
+        })?;
         let written = [&check.interval, &check.timeout, &check.total];
         let pace = self.pace(written, check.successes.as_ref(), pace)?;
         Ok(Check { probe, pace, roles: self.known_roles(&check.roles)? })
@@ -122,18 +106,14 @@ impl Resolver<'_> {
         self.without("host", check.host.as_ref(), "http")?;
         self.without("ca", check.ca.as_ref(), "http")?;
         self.without("insecure", check.insecure.as_ref(), "http")?;
-        let header = check.headers.as_ref().and_then(|headers| headers.keys().next());
+        let header = check.headers.keys().next();
         self.without("headers", header, "http")
     }
 
     fn tcp(&self, written: &Spanned<String>) -> Result<HealthProbe, ConfigError> {
         let must = "a host and a port such as `127.0.0.1:5432`";
-        let (host, port) = self.file.need(written, "tcp", must, rules::tcp(written.get_ref()))?;
+        let (host, port) = self.need(written, "tcp", must, rules::tcp(written.get_ref()))?;
         Ok(HealthProbe::Tcp { host, port })
-    }
-
-    fn probing_command(&self, written: &Spanned<String>) -> Result<HealthProbe, ConfigError> {
-        self.command("command", written).map(HealthProbe::Command)
     }
 
     fn http(
@@ -141,25 +121,24 @@ impl Resolver<'_> {
         url: &Spanned<String>,
         check: &tables::Check,
     ) -> Result<HealthProbe, ConfigError> {
-        self.only_placeholders(url)?;
+        self.no_placeholder("http", url, unknown_words(url.get_ref()).next())?;
         if let Some(text) = &check.body {
             self.likely_placeholders("body", text, text.get_ref())?;
         }
         let rules::Url { tls, host, port, path } =
-            self.file.need(url, "http", HTTP, rules::http(url.get_ref()))?;
+            self.need(url, "http", HTTP, rules::http(url.get_ref()))?;
         let name = check.host.as_ref().map(|name| {
             let made = rules::is_server_name(name.get_ref()).then(|| name.get_ref().clone());
-            self.file.need(name, "host", "the name of a host, without a port", made)
+            self.need(name, "host", "the name of a host, without a port", made)
         });
         let name = name.transpose()?;
         let trust = self.trust(check, tls)?;
         let shown = name.as_ref().unwrap_or(&host);
         if trust.is_some() && !rules::is_server_name(shown) {
             let shown = Spanned::new(url.span(), shown.clone());
-            self.file.rule(&shown, "host", "a name that a certificate can have", false)?;
+            self.rule(&shown, "host", "a name that a certificate can have", false)?;
         }
-        let headers = check.headers.iter().flatten();
-        let headers = headers.map(|(name, value)| self.header(name, value));
+        let headers = check.headers.iter().map(|(name, value)| self.header(name, value));
         Ok(HealthProbe::Http(Box::new(HttpCheck {
             url: url.get_ref().clone(),
             trust,
@@ -167,16 +146,10 @@ impl Resolver<'_> {
             port,
             path,
             name,
-            status: self.statuses(check),
+            status: check.status.as_ref().map(|it| it.get_ref().clone()).unwrap_or_default(),
             body: check.body.as_ref().map(|text| text.get_ref().clone()),
             headers: headers.collect::<Result<_, _>>()?,
         })))
-    }
-
-    #[expect(clippy::unused_self, reason = "as its neighbours")]
-    fn statuses(&self, check: &tables::Check) -> Statuses {
-        let written = check.status.as_ref().map(|written| Statuses(written.get_ref().0.clone()));
-        written.unwrap_or_default()
     }
 
     fn trust(&self, check: &tables::Check, tls: bool) -> Result<Option<Trust>, ConfigError> {
@@ -188,13 +161,12 @@ impl Resolver<'_> {
         let anybody = check.insecure.as_ref().is_some_and(|insecure| *insecure.get_ref());
         Ok(Some(match &check.ca {
             Some(path) if anybody => {
-                let place = self.file.place(path);
+                let place = self.place(path);
                 return Err(ConfigError::Both { place, one: "ca", other: "insecure" });
             }
             Some(path) => {
-                self.file.rule(path, "ca", "a path", !path.get_ref().is_empty())?;
-                let path = self.file.base.join(path.get_ref());
-                Trust::Only { path, pem: String::new() }
+                let path = self.text(path, "ca", "a path", |path| !path.is_empty())?;
+                Trust::Only { path: self.file.base.join(path), pem: String::new() }
             }
             None if anybody => Trust::Anybody,
             None => Trust::Public,
@@ -220,43 +192,40 @@ impl Resolver<'_> {
     ) -> Result<Header, ConfigError> {
         let must =
             "a name of HTTP headers, other than `Host` (use `host`) and those that frame a request";
-        self.file.rule(name, "headers", must, rules::is_header(name.get_ref()))?;
+        let name = self.text(name, "headers", must, rules::is_header)?;
         let source = match value.get_ref() {
             TextOr::Text(text) => {
                 let shown = Spanned::new(value.span(), text);
                 let must = "text in one line";
-                self.file.rule(&shown, "headers", must, checks::is_sendable(text))?;
+                self.rule(&shown, "headers", must, checks::is_sendable(text))?;
                 EnvSource::Text(text.clone())
             }
-            TextOr::Table(table) => self.source(value, table)?,
+            TextOr::Table(table) => self.source(value, table.keys())?,
         };
         let written = matches!(source, EnvSource::Text(_));
-        Ok(Header { name: name.get_ref().clone(), value: source, written })
+        Ok(Header { name, value: source, written })
     }
 
-    /// Fails if an address holds a word in braces that is no placeholder.
-    fn only_placeholders(&self, url: &Spanned<String>) -> Result<(), ConfigError> {
-        let unknown = unknown_words(url.get_ref()).next();
-        unknown.map_or(Ok(()), |word| Err(self.no_placeholder("http", url, word)))
-    }
-
-    /// Fails if a text holds a word in braces that was hardly meant: other braces are text.
+    /// Fails if a text holds a word in braces that is no placeholder, and was hardly meant: other
+    /// braces are text.
     pub(super) fn likely_placeholders<T>(
         &self,
         key: &'static str,
         written: &Spanned<T>,
         text: &str,
     ) -> Result<(), ConfigError> {
-        let slip = unknown_words(text).find(|word| similar(word, PLACEHOLDERS).is_some());
-        slip.map_or(Ok(()), |word| Err(self.no_placeholder(key, written, word)))
+        let is_slip = |word: &&str| similar(word, PLACEHOLDERS).is_some();
+        self.no_placeholder(key, written, unknown_words(text).find(is_slip))
     }
 
+    /// Fails if there is a word that is no placeholder.
     fn no_placeholder<T>(
         &self,
         key: &'static str,
         written: &Spanned<T>,
-        word: &str,
-    ) -> ConfigError {
-        ConfigError::NoPlaceholder { place: self.file.place(written), key, word: word.to_owned() }
+        word: Option<&str>,
+    ) -> Result<(), ConfigError> {
+        let Some(word) = word.map(str::to_owned) else { return Ok(()) };
+        Err(ConfigError::NoPlaceholder { place: self.place(written), key, word })
     }
 }

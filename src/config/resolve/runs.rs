@@ -8,11 +8,8 @@ use toml::Spanned;
 use super::Resolver;
 use super::hosts::is_called;
 use crate::config::error::ConfigError;
-use crate::config::tables::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
-use crate::config::{
-    Batch, Hook, Hooks, Host, Maintenance, OnFailure, OnUnreachable, Rollout, SshSettings, Upload,
-    rules,
-};
+use crate::config::tables::{self, HookTable, Length, LocalHookTable, TextOr};
+use crate::config::{Batch, Hook, Hooks, Host, Maintenance, Rollout, SshSettings, Upload, rules};
 
 /// No single step may take longer than this.
 const DAY: Duration = Duration::from_hours(24);
@@ -20,14 +17,14 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) const TENTH: Duration = Duration::from_millis(100);
 
 impl Resolver<'_> {
-    pub(super) fn deadline(&self, layer: &Layer) -> Result<Duration, ConfigError> {
-        let written = layer.timeouts.as_ref().and_then(|timeouts| timeouts.deadline.as_ref());
+    pub(super) fn deadline(&self) -> Result<Duration, ConfigError> {
+        let written = self.layer.timeouts.deadline.as_ref();
         let deadline = self.whole("deadline", written, Duration::from_secs(15))?;
         let Some(written) = written else { return Ok(deadline) };
         // The client says `hold` every three seconds; one that is late must not cost the release.
         let must = "5 seconds or more";
         let fits = deadline >= Duration::from_secs(5);
-        self.file.need(&shown(written), "deadline", must, fits.then_some(deadline))
+        self.need(&shown(written), "deadline", must, fits.then_some(deadline))
     }
 
     /// Returns a length of time that `timeout` or `read` on a host can take.
@@ -40,7 +37,7 @@ impl Resolver<'_> {
         let length = self.span(key, written, usual, SECOND)?;
         let Some(written) = written else { return Ok(length) };
         let whole = (length.subsec_nanos() == 0).then_some(length);
-        self.file.need(&shown(written), key, "whole seconds", whole)
+        self.need(&shown(written), key, "whole seconds", whole)
     }
 
     pub(super) fn span(
@@ -58,32 +55,23 @@ impl Resolver<'_> {
             (false, false) => "1 second or more",
         };
         let fits = length >= least && length <= DAY;
-        self.file.need(&shown(written), key, must, fits.then_some(length))
+        self.need(&shown(written), key, must, fits.then_some(length))
     }
 
-    pub(super) fn rollout(&self, layer: &Layer, hosts: &[Host]) -> Result<Rollout, ConfigError> {
-        let rollout = layer.rollout.clone().unwrap_or_default();
-        let canary = rollout.canary.iter().flatten().map(|name| self.canary(name, hosts));
+    pub(super) fn rollout(&self, hosts: &[Host]) -> Result<Rollout, ConfigError> {
+        let rollout = &self.layer.rollout;
+        let canary = rollout.canary.iter().map(|name| self.canary(name, hosts));
         let pause = rollout.pause.as_ref();
-        let on_failure = match rollout.on_failure {
-            Some(tables::OnFailureValue::RevertAll) | None => OnFailure::RevertAll,
-            Some(tables::OnFailureValue::RevertBatch) => OnFailure::RevertBatch,
-            Some(tables::OnFailureValue::Stop) => OnFailure::Stop,
-        };
-        let on_unreachable = match rollout.on_unreachable {
-            Some(tables::OnUnreachableValue::Abort) | None => OnUnreachable::Abort,
-            Some(tables::OnUnreachableValue::Skip) => OnUnreachable::Skip,
-        };
         let max_failed = rollout.max_failed.as_ref().map(|number| {
             let count = usize::try_from(*number.get_ref()).ok();
-            self.file.need(number, "max_failed", "0 or more", count)
+            self.need(number, "max_failed", "0 or more", count)
         });
         Ok(Rollout {
             batch: self.batch(rollout.batch.as_ref())?,
             canary: canary.collect::<Result<_, _>>()?,
             pause: self.span("pause", pause, Duration::ZERO, Duration::ZERO)?,
-            on_failure,
-            on_unreachable,
+            on_failure: rollout.on_failure,
+            on_unreachable: rollout.on_unreachable,
             max_failed: max_failed.transpose()?.unwrap_or(0),
         })
     }
@@ -96,12 +84,12 @@ impl Resolver<'_> {
             tables::BatchValue::Hosts(number) => {
                 let shown = Spanned::new(written.span(), number);
                 let hosts = at_least_one(number);
-                self.file.need(&shown, "batch", "1 or more", hosts).map(Batch::Hosts)
+                self.need(&shown, "batch", "1 or more", hosts).map(Batch::Hosts)
             }
             tables::BatchValue::Percent(number) => {
                 let shown = Spanned::new(written.span(), format!("{number}%"));
                 let part = at_least_one(number).filter(|part| *part <= 100);
-                self.file.need(&shown, "batch", "1% to 100%", part).map(Batch::Percent)
+                self.need(&shown, "batch", "1% to 100%", part).map(Batch::Percent)
             }
         }
     }
@@ -110,7 +98,7 @@ impl Resolver<'_> {
     fn canary(&self, written: &Spanned<String>, hosts: &[Host]) -> Result<String, ConfigError> {
         let found = hosts.iter().find(|host| is_called(host, written.get_ref()));
         found.map(|host| host.name.clone()).ok_or_else(|| ConfigError::NoSuch {
-            place: self.file.place(written),
+            place: self.place(written),
             whose: format!("`{}`", self.stage),
             what: "host",
             name: written.get_ref().clone(),
@@ -118,34 +106,29 @@ impl Resolver<'_> {
         })
     }
 
-    pub(super) fn upload(&self, layer: &Layer) -> Result<Upload, ConfigError> {
-        let upload = layer.upload.clone().unwrap_or_default();
+    pub(super) fn upload(&self) -> Result<Upload, ConfigError> {
+        let upload = &self.layer.upload;
         let must = "bytes a second, such as `20 MiB/s` or `500 kB/s`";
         let limit = upload.limit.as_ref();
-        let limit =
-            limit.map(|text| self.file.need(text, "limit", must, rules::rate(text.get_ref())));
+        let limit = limit.map(|text| self.need(text, "limit", must, rules::rate(text.get_ref())));
         let parallel = upload.parallel.as_ref();
         let parallel =
             parallel.map(|written| self.count("parallel", None, Some(written), 1)).transpose()?;
         Ok(Upload { link: upload.link.unwrap_or(true), limit: limit.transpose()?, parallel })
     }
 
-    pub(super) fn maintenance(&self, layer: &Layer) -> Result<Option<Maintenance>, ConfigError> {
-        let Some(table) = &layer.maintenance else { return Ok(None) };
-        let missing = || ConfigError::Missing {
-            place: self.file.nowhere(),
-            key: "file".to_owned(),
-            table: "in [maintenance]".to_owned(),
-        };
+    pub(super) fn maintenance(&self) -> Result<Option<Maintenance>, ConfigError> {
+        let Some(table) = &self.layer.maintenance else { return Ok(None) };
+        let missing = || ConfigError::missing(self.nowhere(), "file", "in [maintenance]");
         let file = table.file.as_ref().ok_or_else(missing)?;
         let must = "a path below `shared`, such as `maintenance.html`";
-        self.file.rule(file, "file", must, rules::is_clean(file.get_ref()))?;
+        let file = self.text(file, "file", must, rules::is_clean)?;
         let template = table.template.as_ref().map(|path| self.local_path("template", path));
-        Ok(Some(Maintenance { file: file.get_ref().clone(), template: template.transpose()? }))
+        Ok(Some(Maintenance { file, template: template.transpose()? }))
     }
 
-    pub(super) fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {
-        let ssh = layer.ssh.clone().unwrap_or_default();
+    pub(super) fn ssh(&self) -> Result<SshSettings, ConfigError> {
+        let ssh = &self.layer.ssh;
         let user = ssh.user.as_ref().map(|user| self.user(user)).transpose()?;
         let connect_timeout = ssh
             .connect_timeout
@@ -161,14 +144,12 @@ impl Resolver<'_> {
             known_hosts: path("known_hosts", ssh.known_hosts.as_ref())?,
             connect_timeout: connect_timeout.transpose()?,
             host_keys: ssh.host_keys,
-            transport: ssh.transport.unwrap_or_default(),
+            transport: ssh.transport,
         })
     }
 
     pub(super) fn user(&self, user: &Spanned<String>) -> Result<String, ConfigError> {
-        let holds = rules::is_account(user.get_ref());
-        self.file.rule(user, "user", "the name of a user", holds)?;
-        Ok(user.get_ref().clone())
+        self.text(user, "user", "the name of a user", rules::is_account)
     }
 
     /// Relative to the file. `~/…` stays: only the command line knows whose home that is.
@@ -177,21 +158,16 @@ impl Resolver<'_> {
         key: &'static str,
         path: &Spanned<String>,
     ) -> Result<PathBuf, ConfigError> {
-        let text = path.get_ref();
-        let in_home = text.starts_with("~/");
-        let fits = !text.is_empty() && (in_home || !text.starts_with('~'));
-        self.file.rule(
-            path,
-            key,
-            "a path; of homes, only your own can be named, as `~/…`",
-            fits,
-        )?;
+        let must = "a path; of homes, only your own can be named, as `~/…`";
+        let in_home = path.get_ref().starts_with("~/");
+        let fits = |path: &str| !path.is_empty() && (in_home || !path.starts_with('~'));
+        let text = self.text(path, key, must, fits)?;
         Ok(if in_home { PathBuf::from(text) } else { self.file.base.join(text) })
     }
 
-    pub(super) fn hooks(&self, layer: &Layer) -> Result<Hooks, ConfigError> {
-        let hooks = layer.hooks.clone().unwrap_or_default();
-        let here = hooks.local.unwrap_or_default();
+    pub(super) fn hooks(&self) -> Result<Hooks, ConfigError> {
+        let hooks = &self.layer.hooks;
+        let here = &hooks.local;
         let shell = match &hooks.shell {
             None => vec!["/bin/sh".to_owned(), "-c".to_owned()],
             Some(words) => {
@@ -199,64 +175,53 @@ impl Resolver<'_> {
                 let fits = list.first().is_some_and(|word| !word.is_empty());
                 let fits = fits && !list.iter().any(|word| word.contains(char::is_control));
                 let shown = Spanned::new(words.span(), list.join(" "));
-                self.file.rule(&shown, "shell", "a shell with its flags", fits)?;
+                self.rule(&shown, "shell", "a shell with its flags", fits)?;
                 list.clone()
             }
         };
         let limit = self.whole("timeout", hooks.timeout.as_ref(), Duration::from_mins(10))?;
-        let local =
-            |key, hooks: Option<Vec<_>>| self.local_hooks(key, &hooks.unwrap_or_default(), limit);
-        let on_hosts =
-            |key, hooks: Option<Vec<_>>| self.host_hooks(key, &hooks.unwrap_or_default(), limit);
+        let local = |key, hooks: &[Spanned<TextOr<LocalHookTable>>]| {
+            self.hooks_of(key, hooks, limit, |LocalHookTable { run }| HookTable {
+                run: run.clone(),
+                ..HookTable::default()
+            })
+        };
+        let on_hosts = |key, hooks: &[_]| self.hooks_of(key, hooks, limit, HookTable::clone);
         Ok(Hooks {
-            before: local("before", here.before)?,
-            local_staged: local("staged", here.staged)?,
-            after: local("after", here.after)?,
-            failed: local("failed", here.failed)?,
-            staged: on_hosts("staged", hooks.staged)?,
-            before_switch: on_hosts("before_switch", hooks.before_switch)?,
-            switched: on_hosts("switched", hooks.switched)?,
-            activated: on_hosts("activated", hooks.activated)?,
-            committed: on_hosts("committed", hooks.committed)?,
-            reverted: on_hosts("reverted", hooks.reverted)?,
+            before: local("before", &here.before)?,
+            local_staged: local("staged", &here.staged)?,
+            after: local("after", &here.after)?,
+            failed: local("failed", &here.failed)?,
+            staged: on_hosts("staged", &hooks.staged)?,
+            before_switch: on_hosts("before_switch", &hooks.before_switch)?,
+            switched: on_hosts("switched", &hooks.switched)?,
+            activated: on_hosts("activated", &hooks.activated)?,
+            committed: on_hosts("committed", &hooks.committed)?,
+            reverted: on_hosts("reverted", &hooks.reverted)?,
             shell,
             limit,
         })
     }
 
-    fn local_hooks(
+    /// Returns the hooks of one place, each as what its table means.
+    fn hooks_of<T>(
         &self,
         key: &'static str,
-        hooks: &[Spanned<TextOr<LocalHookTable>>],
+        hooks: &[Spanned<TextOr<T>>],
         limit: Duration,
+        table: fn(&T) -> HookTable,
     ) -> Result<Vec<Hook>, ConfigError> {
-        let one = |hook: &Spanned<TextOr<LocalHookTable>>| {
-            let (TextOr::Text(run) | TextOr::Table(LocalHookTable { run })) = hook.get_ref();
-            let run = self.command(key, &Spanned::new(hook.span(), run.clone()))?;
-            Ok(Hook { run, once: false, roles: Vec::new(), limit })
-        };
-        hooks.iter().map(one).collect()
-    }
-
-    fn host_hooks(
-        &self,
-        key: &'static str,
-        hooks: &[Spanned<TextOr<HookTable>>],
-        limit: Duration,
-    ) -> Result<Vec<Hook>, ConfigError> {
-        let one = |hook: &Spanned<TextOr<HookTable>>| {
-            let command = |run: &String| self.command(key, &Spanned::new(hook.span(), run.clone()));
-            match hook.get_ref() {
-                TextOr::Text(run) => {
-                    Ok(Hook { run: command(run)?, once: false, roles: Vec::new(), limit })
-                }
-                TextOr::Table(HookTable { run, once, roles, timeout }) => Ok(Hook {
-                    run: command(run)?,
-                    once: *once,
-                    roles: self.known_roles(roles)?,
-                    limit: self.whole("timeout", timeout.as_ref(), limit)?,
-                }),
-            }
+        let one = |hook: &Spanned<TextOr<T>>| {
+            let HookTable { run, once, roles, timeout } = match hook.get_ref() {
+                TextOr::Text(run) => HookTable { run: run.clone(), ..HookTable::default() },
+                TextOr::Table(written) => table(written),
+            };
+            Ok(Hook {
+                run: self.command(key, &Spanned::new(hook.span(), run))?,
+                once,
+                roles: self.known_roles(&roles)?,
+                limit: self.whole("timeout", timeout.as_ref(), limit)?,
+            })
         };
         hooks.iter().map(one).collect()
     }
@@ -274,7 +239,7 @@ impl Resolver<'_> {
                 return Ok(name);
             }
             Err(ConfigError::NoSuch {
-                place: self.file.place(role),
+                place: self.place(role),
                 whose: "any stage".to_owned(),
                 what: "role",
                 name,

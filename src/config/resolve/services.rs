@@ -6,11 +6,9 @@ use toml::Spanned;
 
 use super::{NAME, Resolver};
 use crate::config::error::ConfigError;
-use crate::config::tables::{
-    ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units, Words,
-};
+use crate::config::tables::{ServiceTable, Units, Words};
 use crate::config::{Host, rules};
-use crate::model::service::{Action, Image, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
+use crate::model::service::{Action, Image, Scope, Service, ServiceKind, Unit, UnitKind};
 use crate::model::slots::SLOT;
 
 const UNIT: &str = "the name of a systemd unit (a service, socket, timer or target), such as \
@@ -35,13 +33,13 @@ impl NamedTable<'_> {
 
 impl Resolver<'_> {
     /// Returns the services in their order.
-    pub(super) fn services(&self, layer: &Layer) -> Result<Vec<Service>, ConfigError> {
-        let named = layer.services.iter().flatten();
+    pub(super) fn services(&self) -> Result<Vec<Service>, ConfigError> {
+        let named = self.layer.services.iter();
         let mut named: Vec<_> = named.map(|(name, table)| NamedTable { name, table }).collect();
         named.sort_by_key(|one| one.name.span().start);
-        match (&layer.service, named.first()) {
+        match (&self.layer.service, named.first()) {
             (Some(_), Some(first)) => Err(ConfigError::Both {
-                place: self.file.place(first.name),
+                place: self.place(first.name),
                 one: "[service]",
                 other: "[services]",
             }),
@@ -65,7 +63,7 @@ impl Resolver<'_> {
         for name in named.iter().flat_map(NamedTable::after) {
             if !named.iter().any(|one| one.is(name)) {
                 return Err(ConfigError::NoService {
-                    place: self.file.place(name),
+                    place: self.place(name),
                     name: name.get_ref().clone(),
                     known: named.iter().map(|one| one.name.get_ref().clone()).collect(),
                 });
@@ -78,12 +76,7 @@ impl Resolver<'_> {
             let Some(next) = next else {
                 let name = first.after().iter().find(|name| !done(name)).unwrap_or(first.name);
                 let must = "the name of a service that does not wait for this one";
-                return Err(ConfigError::Value {
-                    place: self.file.place(name),
-                    key: "after",
-                    value: name.get_ref().clone(),
-                    must,
-                });
+                return Err(self.refused(name, "after", must));
             };
             ordered.push(waiting.remove(next));
         }
@@ -93,7 +86,6 @@ impl Resolver<'_> {
     /// Fails if a host has a unit twice: it would be restarted twice.
     pub(super) fn units_are_told_apart(
         &self,
-        layer: &Layer,
         services: &[Service],
         hosts: &[Host],
     ) -> Result<(), ConfigError> {
@@ -105,11 +97,10 @@ impl Resolver<'_> {
                     seen.push((unit.scope, &unit.name));
                     continue;
                 }
-                let named = layer.services.iter().flatten();
-                let mut named = named.filter(|(name, _)| *name.get_ref() == service.name);
-                let place = named.next().map(|(name, _)| self.file.place(name));
+                let named = self.layer.services.get_key_value(service.name.as_str());
+                let place = named.map(|(name, _)| self.place(name));
                 return Err(ConfigError::Value {
-                    place: place.unwrap_or_else(|| self.file.nowhere()),
+                    place: place.unwrap_or_else(|| self.nowhere()),
                     key: "unit",
                     value: unit.name.clone(),
                     must: "that of one service only on a host",
@@ -121,14 +112,11 @@ impl Resolver<'_> {
 
     fn named_service(&self, one: NamedTable<'_>) -> Result<Vec<Service>, ConfigError> {
         let NamedTable { name, table } = one;
-        self.file.rule(name, "services", NAME, rules::is_name(name.get_ref()))?;
+        self.rule(name, "services", NAME, rules::is_name(name.get_ref()))?;
         let services = self.service(name.get_ref(), table)?;
         if services.is_empty() {
-            return Err(ConfigError::Missing {
-                place: self.file.place(name),
-                key: "unit".to_owned(),
-                table: format!("(or `restart`) in [services.{}]", name.get_ref()),
-            });
+            let table = format!("(or `restart`) in [services.{}]", name.get_ref());
+            return Err(ConfigError::missing(self.place(name), "unit", &table));
         }
         Ok(services)
     }
@@ -138,7 +126,7 @@ impl Resolver<'_> {
         let roles = table.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
         let roles = self.known_roles(roles)?;
         let limit = self.whole("timeout", table.timeout.as_ref(), Duration::from_mins(2))?;
-        let proof = table.proof.as_ref().map(|proof| proof_of(*proof.get_ref()));
+        let proof = table.proof.as_ref().map(|proof| *proof.get_ref());
         let image = self.image(table)?;
         let service = |what| Service {
             name: name.to_owned(),
@@ -151,14 +139,8 @@ impl Resolver<'_> {
         let named = self.unit_of_file(table)?;
         match (named.as_ref().or(table.unit.as_ref()), &table.restart) {
             (Some(unit), Some(_)) => {
-                let place = self.file.place(unit);
+                let place = self.place(unit);
                 Err(ConfigError::Both { place, one: "unit", other: "restart" })
-            }
-            (Some(unit), None) => {
-                self.without("stop", table.stop.as_ref(), "restart")?;
-                self.without("log", table.log.as_ref(), "restart")?;
-                let units = self.units(table, unit)?;
-                Ok(units.into_iter().map(|unit| service(ServiceKind::Unit(unit))).collect())
             }
             (None, Some(restart)) => {
                 self.without_unit(table)?;
@@ -167,9 +149,13 @@ impl Resolver<'_> {
                 let log = table.log.as_ref().map(|log| self.log(log)).transpose()?;
                 Ok(vec![service(ServiceKind::Command { restart, stop: stop.transpose()?, log })])
             }
-            (None, None) => {
+            (unit, None) => {
                 self.without("stop", table.stop.as_ref(), "restart")?;
                 self.without("log", table.log.as_ref(), "restart")?;
+                if let Some(unit) = unit {
+                    let units = self.units(table, unit)?.into_iter();
+                    return Ok(units.map(|unit| service(ServiceKind::Unit(unit))).collect());
+                }
                 self.without_unit(table)?;
                 self.without("timeout", table.timeout.as_ref(), "unit")?;
                 self.without("image", table.image.as_ref(), "unit")?;
@@ -186,12 +172,12 @@ impl Resolver<'_> {
         };
         let must = "the name of an image in lower case, such as `todo` or `ghcr.io/acme/todo`, \
                     without a tag";
-        self.file.rule(name, "image", must, rules::is_image(name.get_ref()))?;
+        let name = self.text(name, "image", must, rules::is_image)?;
         let engine = match &table.engine {
             Some(words) => self.engine(words)?,
             None => vec!["docker".to_owned()],
         };
-        Ok(Some(Image { name: name.get_ref().clone(), engine }))
+        Ok(Some(Image { name, engine }))
     }
 
     /// Returns the words that start docker or podman, which the shells on hosts split at blanks.
@@ -201,7 +187,7 @@ impl Resolver<'_> {
         let shown = Spanned::new(words.span(), list.join(" "));
         let must = "`docker` or `podman`, or what starts it, such as \"sudo -n podman\"";
         let fits = matches!(program, Some("docker" | "podman")) && rules::are_plain_words(list);
-        self.file.rule(&shown, "engine", must, fits)?;
+        self.rule(&shown, "engine", must, fits)?;
         Ok(list.clone())
     }
 
@@ -215,12 +201,12 @@ impl Resolver<'_> {
                     to one release";
         let plain = rules::is_clean(file) && !file.contains(char::is_whitespace);
         let unit = rules::units(name).filter(|units| units == &[name] && !name.contains('@'));
-        self.file.rule(written, "file", must, plain && unit.is_some())?;
+        self.rule(written, "file", must, plain && unit.is_some())?;
         if let Some(unit) = &table.unit {
             let shown = Spanned::new(unit.span(), unit.get_ref().0.join(", "));
-            let units = self.file.need(&shown, "unit", UNIT, rules::units(shown.get_ref()))?;
+            let units = self.need(&shown, "unit", UNIT, rules::units(shown.get_ref()))?;
             let must = "left out beside `file`, or be the name of that file";
-            self.file.rule(&shown, "unit", must, units == [name])?;
+            self.rule(&shown, "unit", must, units == [name])?;
         }
         Ok(Some(Spanned::new(written.span(), Units(vec![name.to_owned()]))))
     }
@@ -235,11 +221,8 @@ impl Resolver<'_> {
     /// Returns the path of a log: inside the release, where a linked directory may lead out of it,
     /// or absolute.
     fn log(&self, log: &Spanned<String>) -> Result<String, ConfigError> {
-        let path = log.get_ref();
         let must = "a path inside the release, or an absolute one, without `.`, `..` and `//`";
-        let holds = rules::is_clean(path.strip_prefix('/').unwrap_or(path));
-        self.file.rule(log, "log", must, holds)?;
-        Ok(path.clone())
+        self.text(log, "log", must, |path| rules::is_clean(path.strip_prefix('/').unwrap_or(path)))
     }
 
     fn units(
@@ -247,37 +230,34 @@ impl Resolver<'_> {
         table: &ServiceTable,
         written: &Spanned<Units>,
     ) -> Result<Vec<Unit>, ConfigError> {
-        let scope = match table.scope.as_ref().map(Spanned::get_ref) {
-            Some(ScopeValue::User) => Scope::User,
-            Some(ScopeValue::System) | None => Scope::System,
-        };
+        let scope = table.scope.as_ref().map_or(Scope::System, |scope| *scope.get_ref());
         let file = table.file.as_ref().map(|file| file.get_ref().clone());
         let mut units: Vec<Unit> = Vec::new();
         for text in &written.get_ref().0 {
             let shown = Spanned::new(written.span(), text.clone());
-            for name in self.file.need(&shown, "unit", UNIT, rules::units(text))? {
+            for name in self.need(&shown, "unit", UNIT, rules::units(text))? {
                 let twice = units.iter().any(|unit| unit.name == name);
-                self.file.rule(&shown, "unit", "a list that names each unit once", !twice)?;
+                self.rule(&shown, "unit", "a list that names each unit once", !twice)?;
                 let action = self.action(table, UnitKind::of(&name))?;
                 if let Some(written) = table.action.as_ref().filter(|_| name.contains(SLOT)) {
-                    let shown = Spanned::new(written.span(), action.verb());
+                    let shown = Spanned::new(written.span(), action.word());
                     let must = "`restart` for a unit in a slot";
-                    self.file.rule(&shown, "action", must, action == Action::Restart)?;
+                    self.rule(&shown, "action", must, action == Action::Restart)?;
                 }
                 if let Some(image) = &table.image {
                     let must = "left out where the unit is not restarted (`action = \"restart\"`)";
-                    self.file.rule(image, "image", must, action == Action::Restart)?;
+                    self.rule(image, "image", must, action == Action::Restart)?;
                 }
                 units.push(Unit { name, scope, action, file: file.clone() });
             }
         }
         let shown = Spanned::new(written.span(), "[]");
-        self.file.rule(&shown, "unit", UNIT, !units.is_empty())?;
+        self.rule(&shown, "unit", UNIT, !units.is_empty())?;
         if let Some(proof) = &table.proof {
-            let shown = Spanned::new(proof.span(), proof_of(*proof.get_ref()).word());
+            let shown = Spanned::new(proof.span(), proof.get_ref().word());
             let must = "left out for sockets and timers, which run no code";
             let runs = |unit: &Unit| matches!(unit.kind(), UnitKind::Service | UnitKind::Target);
-            self.file.rule(&shown, "proof", must, units.iter().all(runs))?;
+            self.rule(&shown, "proof", must, units.iter().all(runs))?;
         }
         Ok(units)
     }
@@ -287,26 +267,11 @@ impl Resolver<'_> {
         let Some(written) = &table.action else {
             return Ok(if kind == UnitKind::Socket { Action::Start } else { Action::Restart });
         };
-        let action = match written.get_ref() {
-            ActionValue::Restart => Action::Restart,
-            ActionValue::Reload => Action::Reload,
-            ActionValue::ReloadOrRestart => Action::ReloadOrRestart,
-            ActionValue::Start => Action::Start,
-            ActionValue::None => Action::None,
-        };
-        let shown = Spanned::new(written.span(), action.verb());
+        let action = *written.get_ref();
+        let shown = Spanned::new(written.span(), action.word());
         let must = "`restart`, `start` or `none` for a unit that is no service";
         let holds = kind == UnitKind::Service || !action.reloads();
-        self.file.rule(&shown, "action", must, holds)?;
+        self.rule(&shown, "action", must, holds)?;
         Ok(action)
-    }
-}
-
-const fn proof_of(written: ProofValue) -> Proof {
-    match written {
-        ProofValue::Restarted => Proof::Restarted,
-        ProofValue::Reloaded => Proof::Reloaded,
-        ProofValue::Inferred => Proof::Inferred,
-        ProofValue::Seen => Proof::Seen,
     }
 }

@@ -7,20 +7,19 @@ use toml::Spanned;
 use super::Resolver;
 use crate::config::checks::{Check, HealthProbe};
 use crate::config::error::ConfigError;
-use crate::config::tables::{Layer, Length, SlotsTable, TrafficTable};
+use crate::config::tables::{Length, SlotsTable};
 use crate::config::{Config, rules};
 use crate::model::service::Service;
 use crate::model::slots::{Slot, Slots, Traffic, TrafficFile};
 
 impl Resolver<'_> {
-    pub(super) fn slots(&self, layer: &Layer) -> Result<Option<Slots>, ConfigError> {
-        let Some(table) = &layer.slots else { return Ok(None) };
-        let traffic = table.traffic.clone().unwrap_or_default();
+    pub(super) fn slots(&self) -> Result<Option<Slots>, ConfigError> {
+        let Some(table) = &self.layer.slots else { return Ok(None) };
         Ok(Some(Slots {
             pair: self.pair(table)?,
             drain: self.seconds("drain", table.drain.as_ref(), Duration::from_secs(10))?,
             keep_warm: self.seconds("keep_warm", table.keep_warm.as_ref(), Duration::ZERO)?,
-            traffic: self.traffic(table, &traffic)?,
+            traffic: self.traffic(table)?,
         }))
     }
 
@@ -38,31 +37,29 @@ impl Resolver<'_> {
     }
 
     fn pair(&self, table: &SlotsTable) -> Result<[Slot; 2], ConfigError> {
-        let ports = table.ports.as_ref().ok_or_else(|| ConfigError::Missing {
-            place: self.file.nowhere(),
-            key: "ports".to_owned(),
-            table: "in [slots]".to_owned(),
-        })?;
+        let missing = || ConfigError::missing(self.nowhere(), "ports", "in [slots]");
+        let ports = table.ports.as_ref().ok_or_else(missing)?;
         let mut named: Vec<_> = ports.get_ref().iter().collect();
         named.sort_by_key(|(name, _)| name.span().start);
         let mut slots = Vec::new();
         for (name, port) in named {
             let must = "named with letters, digits, `_` and `-`";
-            self.file.rule(name, "ports", must, rules::is_slot(name.get_ref()))?;
+            let name = self.text(name, "ports", must, rules::is_slot)?;
             let number = u16::try_from(*port.get_ref()).ok().filter(|number| *number != 0);
-            let port = self.file.need(port, "ports", "a port, 1 to 65535", number)?;
-            slots.push(Slot { name: name.get_ref().clone(), port });
+            let port = self.need(port, "ports", "a port, 1 to 65535", number)?;
+            slots.push(Slot { name, port });
         }
         let all = slots.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>().join(", ");
         let shown = Spanned::new(ports.span(), all);
         let pair = <[Slot; 2]>::try_from(slots).ok();
-        let pair = self.file.need(&shown, "ports", "exactly two slots", pair)?;
+        let pair = self.need(&shown, "ports", "exactly two slots", pair)?;
         let differ = pair[0].port != pair[1].port;
-        self.file.rule(&shown, "ports", "two different ports", differ)?;
+        self.rule(&shown, "ports", "two different ports", differ)?;
         Ok(pair)
     }
 
-    fn traffic(&self, slots: &SlotsTable, table: &TrafficTable) -> Result<Traffic, ConfigError> {
+    fn traffic(&self, slots: &SlotsTable) -> Result<Traffic, ConfigError> {
+        let table = &slots.traffic;
         let command = table.command.as_ref().map(|text| self.command("command", text));
         let file = match (&table.file, &table.content) {
             (None, content) => {
@@ -75,9 +72,9 @@ impl Resolver<'_> {
             }
             (Some(path), Some(content)) => {
                 let must = "an absolute path of a file, without `.`, `..` and `//`";
-                let fits = rules::is_root(path.get_ref()) && !path.get_ref().ends_with('/');
-                self.file.rule(path, "file", must, fits)?;
-                Some(self.traffic_file(path, content)?)
+                let fits = |path: &str| rules::is_root(path) && !path.ends_with('/');
+                let path = self.text(path, "file", must, fits)?;
+                Some(TrafficFile { path, content: self.traffic_content(content)? })
             }
         };
         let traffic = Traffic { file, command: command.transpose()? };
@@ -87,22 +84,18 @@ impl Resolver<'_> {
         Ok(traffic)
     }
 
-    fn traffic_file(
-        &self,
-        path: &Spanned<String>,
-        content: &Spanned<String>,
-    ) -> Result<TrafficFile, ConfigError> {
+    fn traffic_content(&self, content: &Spanned<String>) -> Result<String, ConfigError> {
         self.likely_placeholders("content", content, content.get_ref())?;
-        let names = |words: [&str; 2]| words.iter().any(|word| content.get_ref().contains(word));
-        let fits = names(["{port}", "{slot}"]) && !names(["{revision}", "{digest}"]);
         let must = "a text with `{port}` or `{slot}`, and of the others at most with `{release}`";
-        self.file.rule(content, "content", must, fits)?;
-        Ok(TrafficFile { path: path.get_ref().clone(), content: content.get_ref().clone() })
+        self.text(content, "content", must, |text| {
+            let names = |words: [&str; 2]| words.iter().any(|word| text.contains(word));
+            names(["{port}", "{slot}"]) && !names(["{revision}", "{digest}"])
+        })
     }
 
     /// Refuses slots that no unit or no health check uses, and the other way round.
-    pub(super) fn check_slots(&self, layer: &Layer, config: &Config) -> Result<(), ConfigError> {
-        let Some(table) = &layer.slots else { return self.check_no_slots(config) };
+    pub(super) fn check_slots(&self, config: &Config) -> Result<(), ConfigError> {
+        let Some(table) = &self.layer.slots else { return self.check_no_slots(config) };
         if !config.services.iter().any(Service::is_in_slot) {
             return Err(self.lacks(table, "a `unit` with `{slot}`, such as `todo@{slot}.service`"));
         }
@@ -126,7 +119,7 @@ impl Resolver<'_> {
     }
 
     fn check_no_slots(&self, config: &Config) -> Result<(), ConfigError> {
-        let place = self.file.nowhere();
+        let place = self.nowhere();
         let needs = "[slots]";
         if config.services.iter().any(Service::is_in_slot) {
             return Err(ConfigError::Needs { place, key: "{slot}", needs });
@@ -139,8 +132,7 @@ impl Resolver<'_> {
     }
 
     fn lacks(&self, table: &SlotsTable, what: &'static str) -> ConfigError {
-        let place =
-            table.ports.as_ref().map_or_else(|| self.file.nowhere(), |it| self.file.place(it));
+        let place = table.ports.as_ref().map_or_else(|| self.nowhere(), |it| self.place(it));
         ConfigError::SlotsLack { place, what }
     }
 }

@@ -33,7 +33,7 @@ impl Resolver<'_> {
                 source(given, None, &base, signed, &place).map(Some)
             }
             (None, Some(path)) => {
-                let place = || self.file.place(path);
+                let place = || self.place(path);
                 let sha256 = table.sha256.as_ref().map(|value| self.digest(value)).transpose()?;
                 source(path.get_ref(), sha256, &self.file.base, signed, &place).map(Some)
             }
@@ -52,7 +52,7 @@ impl Resolver<'_> {
         match value.get_ref() {
             TextOr::Text(text) => {
                 let shown = Spanned::new(value.span(), text);
-                let digest = self.file.need(&shown, "sha256", HEX, text.parse().ok())?;
+                let digest = self.need(&shown, "sha256", HEX, text.parse().ok())?;
                 Ok(DigestSource::Known(digest))
             }
             TextOr::Table(table) => self.beside(&table.url).map(DigestSource::At),
@@ -61,16 +61,11 @@ impl Resolver<'_> {
 
     /// Returns the place of a small file that belongs to the artifact.
     fn beside(&self, url: &Spanned<String>) -> Result<String, ConfigError> {
-        let text = url.get_ref();
-        self.words(url)?;
-        let fetched = ["https://", "s3://", "file://"].iter().any(|it| text.starts_with(it));
-        let holds = !text.is_empty() && (fetched || !is_address(text));
-        self.file.rule(url, "url", BESIDE, holds)?;
-        Ok(text.clone())
-    }
-
-    fn words(&self, text: &Spanned<String>) -> Result<(), ConfigError> {
-        words_are_known(text.get_ref(), "url", &|| self.file.place(text))
+        words_are_known(url.get_ref(), "url", &|| self.place(url))?;
+        self.text(url, "url", BESIDE, |text| {
+            let fetched = ["https://", "s3://", "file://"].iter().any(|it| text.starts_with(it));
+            !text.is_empty() && (fetched || !is_address(text))
+        })
     }
 
     /// Returns what it takes to get the artifact at `source`.
@@ -80,12 +75,11 @@ impl Resolver<'_> {
         source: &ArtifactSource,
         overrides: &Overrides,
     ) -> Result<ArtifactAccess, ConfigError> {
-        let headers = table.headers.iter().flatten();
-        let headers = headers.map(|(name, value)| self.plain_header(name, value));
+        let headers = table.headers.iter().map(|(name, value)| self.plain_header(name, value));
         let mut access = ArtifactAccess {
             headers: headers.collect::<Result<_, _>>()?,
             signature: table.signature.as_ref().map(|it| self.signature(it)).transpose()?,
-            s3: table.s3.as_ref().map_or_else(|| Ok(S3Settings::default()), |s3| self.s3(s3))?,
+            s3: self.s3(&table.s3)?,
             ..ArtifactAccess::default()
         };
         let ours = table.path.as_ref().map(|path| path.get_ref().as_str());
@@ -105,41 +99,27 @@ impl Resolver<'_> {
     fn signature(&self, table: &Spanned<SignatureTable>) -> Result<SignatureSpec, ConfigError> {
         let SignatureTable { minisign, allowed_signers, identity, namespace, url } =
             table.get_ref();
-        let by = match (minisign, allowed_signers) {
-            (Some(key), None) => {
-                self.without("identity", identity.as_ref(), "allowed_signers")?;
-                self.without("namespace", namespace.as_ref(), "allowed_signers")?;
-                let must = "a public key as minisign prints it: `RW` and 54 more characters";
-                let holds = rules::is_minisign_key(key.get_ref());
-                self.file.rule(key, "minisign", must, holds)?;
-                SignedBy::Minisign { key: key.get_ref().clone() }
+        self.only_one([("minisign", minisign), ("allowed_signers", allowed_signers)])?;
+        let by = if let Some(key) = minisign {
+            self.without("identity", identity.as_ref(), "allowed_signers")?;
+            self.without("namespace", namespace.as_ref(), "allowed_signers")?;
+            let must = "a public key as minisign prints it: `RW` and 54 more characters";
+            SignedBy::Minisign { key: self.text(key, "minisign", must, rules::is_minisign_key)? }
+        } else if let Some(path) = allowed_signers {
+            let path = self.text(path, "allowed_signers", "a path", |path| !path.is_empty())?;
+            let one = |key, text: &Option<Spanned<String>>| {
+                let must = "one word that does not begin with `-`";
+                let text = text.as_ref().map(|text| self.text(text, key, must, rules::is_signer));
+                text.transpose()
+            };
+            SignedBy::Ssh {
+                allowed_signers: self.file.base.join(path),
+                identity: one("identity", identity)?,
+                namespace: one("namespace", namespace)?.unwrap_or_else(|| "file".to_owned()),
             }
-            (None, Some(path)) => {
-                self.file.rule(path, "allowed_signers", "a path", !path.get_ref().is_empty())?;
-                let one = |key, text: &Spanned<String>| {
-                    let must = "one word that does not begin with `-`";
-                    self.file.rule(text, key, must, rules::is_signer(text.get_ref()))?;
-                    Ok(text.get_ref().clone())
-                };
-                let named = identity.as_ref().map(|text| one("identity", text)).transpose()?;
-                let space = namespace.as_ref().map(|text| one("namespace", text)).transpose()?;
-                SignedBy::Ssh {
-                    allowed_signers: self.file.base.join(path.get_ref()),
-                    identity: named,
-                    namespace: space.unwrap_or_else(|| "file".to_owned()),
-                }
-            }
-            (Some(key), Some(_)) => {
-                let (place, one, other) = (self.file.place(key), "minisign", "allowed_signers");
-                return Err(ConfigError::Both { place, one, other });
-            }
-            (None, None) => {
-                return Err(ConfigError::Missing {
-                    place: self.file.place(table),
-                    key: "minisign".to_owned(),
-                    table: "(or `allowed_signers`) in [artifact.signature]".to_owned(),
-                });
-            }
+        } else {
+            let needed = "(or `allowed_signers`) in [artifact.signature]";
+            return Err(ConfigError::missing(self.place(table), "minisign", needed));
         };
         let at = url.as_ref().map(|url| self.beside(url)).transpose()?;
         Ok(SignatureSpec { by, at })
@@ -147,13 +127,7 @@ impl Resolver<'_> {
 
     fn s3(&self, table: &S3Table) -> Result<S3Settings, ConfigError> {
         let text = |key, must, value: &Option<Spanned<String>>, holds: fn(&str) -> bool| {
-            let value = value.as_ref();
-            value
-                .map(|value| {
-                    self.file.rule(value, key, must, holds(value.get_ref()))?;
-                    Ok(value.get_ref().clone())
-                })
-                .transpose()
+            value.as_ref().map(|value| self.text(value, key, must, holds)).transpose()
         };
         let must = "an address without a path, such as `https://s3.example.net`";
         Ok(S3Settings {

@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::Resolver;
 use crate::config::error::ConfigError;
-use crate::config::tables::{Layer, SourceTable, TextOr, Words};
+use crate::config::tables::{SourceTable, TextOr, Words};
 use crate::config::{Config, PasswordSource, SudoSettings, rules};
 use crate::model::service::{Scope, Service, Unit};
 
@@ -12,43 +12,36 @@ use crate::model::service::{Scope, Service, Unit};
 const PROGRAMS: [&str; 4] = ["sudo", "sudo-rs", "doas", "run0"];
 
 impl Resolver<'_> {
-    pub(super) fn sudo(&self, layer: &Layer) -> Result<SudoSettings, ConfigError> {
-        let Some(table) = &layer.sudo else { return Ok(SudoSettings::default()) };
+    pub(super) fn sudo(&self) -> Result<SudoSettings, ConfigError> {
+        let table = &self.layer.sudo;
         let command = match &table.command {
             Some(words) => self.sudo_command(words)?,
             None => SudoSettings::default().command,
         };
-        let user = match &table.user {
-            Some(user) => {
-                let must = "the name of a user";
-                self.file.rule(user, "user", must, rules::is_account(user.get_ref()))?;
-                Some(user.get_ref().clone())
-            }
-            None => None,
-        };
+        let user = table.user.as_ref().map(|user| self.user(user)).transpose()?;
         let password = table.password.as_ref().map(|value| self.password(value)).transpose()?;
         let sudo = SudoSettings { command, user, password };
         if let Some(value) = &table.password {
             if sudo.user.is_none() {
-                let place = self.file.place(value);
+                let place = self.place(value);
                 return Err(ConfigError::Needs { place, key: "password", needs: "user" });
             }
             let must = "left out: doas and run0 read one from a terminal only";
             let shown = Spanned::new(value.span(), "a password");
-            self.file.rule(&shown, "password", must, sudo.tells())?;
+            self.rule(&shown, "password", must, sudo.tells())?;
         }
         Ok(sudo)
     }
 
     /// Fails if a unit file is to be linked by what cannot be asked beforehand whether it may.
-    pub(super) fn check_sudo(&self, layer: &Layer, config: &Config) -> Result<(), ConfigError> {
-        let command = layer.sudo.as_ref().and_then(|sudo| sudo.command.as_ref());
+    pub(super) fn check_sudo(&self, config: &Config) -> Result<(), ConfigError> {
+        let command = self.layer.sudo.command.as_ref();
         let Some(words) = command.filter(|_| !config.sudo.tells()) else { return Ok(()) };
         let linked = |unit: &Unit| unit.file.is_some() && unit.scope == Scope::System;
         let any = config.services.iter().filter_map(Service::unit).any(linked);
         let shown = Spanned::new(words.span(), words.get_ref().0.join(" "));
         let must = "sudo where a release brings unit files (`file` of a service)";
-        self.file.rule(&shown, "command", must, !any)
+        self.rule(&shown, "command", must, !any)
     }
 
     /// Returns the words of the command, which the shells on hosts split at blanks.
@@ -57,7 +50,7 @@ impl Resolver<'_> {
         let whole = rules::are_plain_words(list);
         let shown = Spanned::new(words.span(), list.join(" "));
         let must = "`sudo`, `sudo-rs`, `doas` or `run0` with flags, such as \"doas -n\"";
-        self.file.rule(&shown, "command", must, whole && PROGRAMS.contains(&program(list)))?;
+        self.rule(&shown, "command", must, whole && PROGRAMS.contains(&program(list)))?;
         Ok(list.clone())
     }
 
@@ -70,10 +63,10 @@ impl Resolver<'_> {
                 // A password that stands there is not repeated.
                 let shown = Spanned::new(value.span(), "a text");
                 let must = "\"ask\", `{ command = … }`, `{ env = … }` or `{ file = … }`";
-                self.file.rule(&shown, "password", must, text == "ask")?;
+                self.rule(&shown, "password", must, text == "ask")?;
                 Ok(PasswordSource::Terminal)
             }
-            TextOr::Table(table) => self.source(value, table).map(PasswordSource::Elsewhere),
+            TextOr::Table(table) => self.source(value, table.keys()).map(PasswordSource::Elsewhere),
         }
     }
 }

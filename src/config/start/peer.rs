@@ -163,11 +163,12 @@ impl PeerReader {
         self.unread.push(Unread { place: spot.clone(), text });
     }
 
-    /// Takes a setting.
-    pub(super) fn set(&mut self, name: &str, value: &str, line: usize) {
+    /// Takes a setting. Returns whether shipit has it; others may still stand in its value.
+    pub(super) fn set(&mut self, name: &str, value: &str, line: usize) -> bool {
         let setting = Setting { value: value.to_owned(), spot: self.spot(line) };
         self.settings.insert(known_name(name).to_owned(), setting.clone());
         self.settings.insert(name.to_owned(), setting);
+        ["app", "deploy_to", "keep_releases", "user", "port"].contains(&known_name(name))
     }
 
     /// Takes a list of linked paths, or adds to it. Returns whether the name is one of these.
@@ -187,6 +188,12 @@ impl PeerReader {
         }
         *list = Some(all);
         true
+    }
+
+    /// Returns a host on a line of this file, of which nothing else is known.
+    pub(super) fn host_at(&self, address: &str, line: usize) -> ReadHost {
+        let (address, spot) = (address.to_owned(), self.spot(line));
+        ReadHost { address, spot, ..ReadHost::default() }
     }
 
     /// Takes a host; of one that is there already, only what is new.
@@ -236,7 +243,10 @@ impl PeerReader {
         let mut roots: Vec<String> = Vec::new();
         for host in mine {
             roots.extend(host.root.clone().and_then(|root| self.root(&root, host)));
-            stage.hosts.extend(self.finished(host));
+            match self.finished(host) {
+                Some(host) => stage.hosts.push(host),
+                None => self.unread_spot(&host.spot),
+            }
         }
         roots.dedup();
         stage.deploy_to = match roots.as_slice() {
@@ -284,22 +294,19 @@ impl PeerReader {
     }
 
     /// Returns a host as shipit has it, if its values can be used.
-    fn finished(&mut self, host: &ReadHost) -> Option<TakenHost> {
-        let all = [Some(&host.address), host.user.as_ref(), host.port.as_ref()];
-        let mut all = all.map(|text| text.map(|text| self.expanded(text, 0)));
-        let known = all.iter().all(|text| !matches!(text, Some(None)));
-        let [address, user, port] = all.each_mut().map(|text| text.take().flatten());
-        let taken = TakenHost {
-            address: address.unwrap_or_default(),
-            user: user.or_else(|| self.value("user")),
-            port: port.or_else(|| self.value("port")).filter(|port| port != "22"),
-            roles: host.roles.iter().filter(|role| rules::is_name(role)).cloned().collect(),
+    fn finished(&self, host: &ReadHost) -> Option<TakenHost> {
+        let own_or = |own: &Option<String>, name| match own {
+            Some(text) => self.expanded(text, 0).map(Some),
+            None => Some(self.value(name)),
         };
-        if known && rules::address(&taken.address).is_some() {
-            return Some(taken);
-        }
-        self.unread_spot(&host.spot);
-        None
+        let address = self.expanded(&host.address, 0)?;
+        rules::address(&address)?;
+        Some(TakenHost {
+            address,
+            user: own_or(&host.user, "user")?,
+            port: own_or(&host.port, "port")?.filter(|port| port != "22"),
+            roles: host.roles.iter().filter(|role| rules::is_name(role)).cloned().collect(),
+        })
     }
 
     fn unread_setting(&mut self, name: &str) {

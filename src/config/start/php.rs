@@ -1,7 +1,7 @@
 //! Deployer's config as a program in PHP: statements of known forms.
 
-use super::peer::{PeerReader, ReadHost, known_name};
-use super::statements::{Language, Statement, Token, statements};
+use super::peer::{PeerReader, ReadHost};
+use super::statements::{Language, Statement, Token, outside_brackets, statements, texts};
 
 /// Statements that say nothing of hosts or directories.
 const IDLE: [&str; 4] = ["namespace", "require", "require_once", "use"];
@@ -40,17 +40,15 @@ fn one(reader: &mut PeerReader, statement: &Statement) -> Option<()> {
         }
         ("host", names) => {
             let mut known = Some(());
-            for address in texts(names)? {
-                let spot = reader.spot(statement.line);
-                let mut host = ReadHost { address, spot, ..ReadHost::default() };
+            for address in list(names)? {
+                let mut host = reader.host_at(&address, statement.line);
                 known = rest.iter().fold(known, |known, call| detail(&mut host, call).and(known));
                 reader.host(host);
             }
             known
         }
         ("localhost", _) if rest.is_empty() => {
-            let (address, spot) = ("local".to_owned(), reader.spot(statement.line));
-            reader.host(ReadHost { address, spot, ..ReadHost::default() });
+            reader.host(reader.host_at("local", statement.line));
             Some(())
         }
         _ => None,
@@ -65,12 +63,10 @@ fn setting(
     adds: bool,
 ) -> Option<()> {
     if let [Token::Text(value) | Token::Name(value)] = value {
-        reader.set(name, value, line);
-        let known = ["app", "deploy_to", "keep_releases", "user", "port"];
-        let known = known.contains(&known_name(name)) || IDLE_SETTINGS.contains(&name);
+        let known = reader.set(name, value, line) || IDLE_SETTINGS.contains(&name);
         return known.then_some(());
     }
-    reader.list(name, texts(value)?, adds).then_some(())
+    reader.list(name, list(value)?, adds).then_some(())
 }
 
 /// One call of a chain: `set('port', 22)`.
@@ -83,16 +79,7 @@ struct Call<'t> {
 fn calls(mut tokens: &[Token]) -> Option<Vec<Call<'_>>> {
     let mut calls = Vec::new();
     while let [Token::Name(name), Token::Sign('('), rest @ ..] = tokens {
-        let mut depth = 1;
-        let closes = |token: &Token| {
-            depth += match token {
-                Token::Sign('(') => 1,
-                Token::Sign(')') => -1,
-                _ => 0,
-            };
-            depth == 0
-        };
-        let end = rest.iter().position(closes)?;
+        let end = outside_brackets(rest, ')')?;
         calls.push(Call { name: name.clone(), arguments: &rest[..end] });
         tokens = &rest[end + 1..];
         tokens = tokens.strip_prefix(&[Token::Sign('.')]).unwrap_or(tokens);
@@ -101,17 +88,8 @@ fn calls(mut tokens: &[Token]) -> Option<Vec<Call<'_>>> {
 }
 
 /// Returns the texts of a list, if it consists of texts only.
-fn texts(tokens: &[Token]) -> Option<Vec<String>> {
-    let mut texts = Vec::new();
-    for token in tokens {
-        match token {
-            Token::Text(text) => texts.push(text.clone()),
-            Token::Sign('(' | ')' | '[' | ']' | ',') => {}
-            token if token.is("array") => {}
-            _ => return None,
-        }
-    }
-    Some(texts)
+fn list(tokens: &[Token]) -> Option<Vec<String>> {
+    texts(tokens, "()[],", &["array"])
 }
 
 /// Takes what one call of a chain says of a host: `setRemoteUser('x')`, `set('remote_user', 'x')`
@@ -125,7 +103,7 @@ fn detail(host: &mut ReadHost, call: &Call<'_>) -> Option<()> {
         ("labels", [Token::Sign('['), labels @ .., Token::Sign(']')]) => {
             return self::labels(host, labels);
         }
-        ("roles" | "role", roles) => host.roles.extend(texts(roles)?),
+        ("roles" | "role", roles) => host.roles.extend(list(roles)?),
         (name, [Token::Text(value) | Token::Name(value)]) => return host.detail(name, value),
         _ => return None,
     }

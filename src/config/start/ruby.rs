@@ -1,7 +1,7 @@
 //! Capistrano's and Mina's configs, which are programs in Ruby: statements of known forms.
 
 use super::peer::{PeerReader, ReadHost, known_name};
-use super::statements::{Language, Statement, Token, statements};
+use super::statements::{Language, Statement, Token, outside_brackets, statements, texts};
 
 /// Statements that say nothing of hosts or directories.
 const IDLE: [&str; 4] = ["require", "load", "lock", "install_plugin"];
@@ -22,8 +22,6 @@ const IDLE_SETTINGS: [&str; 14] = [
     "stage",
     "term_mode",
 ];
-/// Words between the paths of a list: `fetch(:linked_dirs, []).push("log")`.
-const LIST_WORDS: [&str; 3] = ["fetch", "push", "concat"];
 /// Keys of a server that change nothing for shipit.
 const IDLE_KEYS: [&str; 2] = ["primary", "forward_agent"];
 
@@ -71,19 +69,15 @@ fn one(reader: &mut PeerReader, statement: &Statement) -> Option<()> {
             reader.list(name, paths(rest, name)?, true).then_some(())
         }
         [Token::Name(server), Token::Text(address), rest @ ..] if server == "server" => {
-            let mut host = ReadHost {
-                address: address.clone(),
-                spot: reader.spot(line),
-                ..ReadHost::default()
-            };
+            let mut host = reader.host_at(address, line);
             options(&mut host, rest.strip_prefix(&[comma]).unwrap_or(rest))?;
             reader.host(host);
             Some(())
         }
         [Token::Name(role), Token::Name(name), c, rest @ ..] if role == "role" && *c == comma => {
             for address in paths(rest, name)? {
-                let (roles, spot) = (vec![name.clone()], reader.spot(line));
-                reader.host(ReadHost { address, roles, spot, ..ReadHost::default() });
+                let roles = vec![name.clone()];
+                reader.host(ReadHost { roles, ..reader.host_at(&address, line) });
             }
             Some(())
         }
@@ -108,33 +102,20 @@ fn setting(reader: &mut PeerReader, line: usize, name: &str, value: &[Token]) ->
             return done;
         }
         ("domain", [Token::Text(address)]) => {
-            let (address, spot) = (address.clone(), reader.spot(line));
-            reader.set(name, &address, line);
-            reader.host(ReadHost { address, spot, ..ReadHost::default() });
+            reader.set(name, address, line);
+            reader.host(reader.host_at(address, line));
         }
         (_, [Token::Text(value) | Token::Name(value)]) => {
-            reader.set(name, value, line);
-            let known = ["app", "deploy_to", "keep_releases", "user", "port"];
-            // Others may still stand in these.
-            return known.contains(&known_name(name)).then_some(());
+            return reader.set(name, value, line).then_some(());
         }
         _ => return None,
     }
     Some(())
 }
 
-/// Returns the texts of a list, if it consists of texts only.
+/// Returns the texts of a list that is set as `name`, if it consists of texts only.
 fn paths(tokens: &[Token], name: &str) -> Option<Vec<String>> {
-    let mut paths = Vec::new();
-    for token in tokens {
-        match token {
-            Token::Text(text) if !text.contains("#{") => paths.push(text.clone()),
-            Token::Words(words) => paths.extend(words.iter().cloned()),
-            Token::Sign('(' | ')' | '[' | ']' | ',' | '.' | '+' | '|') => {}
-            Token::Name(word) if word == name || LIST_WORDS.contains(&word.as_str()) => {}
-            _ => return None,
-        }
-    }
+    let paths = texts(tokens, "()[],.+|", &[name, "fetch", "push", "concat"])?;
     (!paths.is_empty()).then_some(paths)
 }
 
@@ -143,7 +124,7 @@ fn paths(tokens: &[Token], name: &str) -> Option<Vec<String>> {
 fn options(host: &mut ReadHost, mut tokens: &[Token]) -> Option<()> {
     let mut known = Some(());
     while let [Token::Name(key) | Token::Text(key), rest @ ..] = tokens {
-        let end = end_of_value(rest);
+        let end = outside_brackets(rest, ',').unwrap_or(rest.len());
         let (value, after) = rest.split_at(end);
         match (key.as_str(), value) {
             ("user", [Token::Text(user)]) => host.user = Some(user.clone()),
@@ -155,20 +136,6 @@ fn options(host: &mut ReadHost, mut tokens: &[Token]) -> Option<()> {
         tokens = after.strip_prefix(&[Token::Sign(',')]).unwrap_or(after);
     }
     known.filter(|()| tokens.is_empty())
-}
-
-/// Returns the number of tokens before the comma that ends a value.
-fn end_of_value(tokens: &[Token]) -> usize {
-    let mut depth = 0_i32;
-    let ends = |token: &Token| {
-        depth += match token {
-            Token::Sign('(' | '[' | '{') => 1,
-            Token::Sign(')' | ']' | '}') => -1,
-            _ => 0,
-        };
-        depth == 0 && *token == Token::Sign(',')
-    };
-    tokens.iter().position(ends).unwrap_or(tokens.len())
 }
 
 fn roles(value: &[Token]) -> Vec<String> {

@@ -110,6 +110,36 @@ fn outside_blocks(all: Vec<Statement>) -> Vec<Statement> {
     kept
 }
 
+/// Returns the texts of a list, such as `fetch(:linked_dirs, []).push("log")`. `None`: it has
+/// something beside texts, these signs and these names.
+pub(super) fn texts(tokens: &[Token], signs: &str, names: &[&str]) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    for token in tokens {
+        match token {
+            Token::Text(text) if !text.contains("#{") => texts.push(text.clone()),
+            Token::Words(words) => texts.extend(words.iter().cloned()),
+            Token::Sign(sign) if signs.contains(*sign) => {}
+            Token::Name(word) if names.contains(&word.as_str()) => {}
+            _ => return None,
+        }
+    }
+    Some(texts)
+}
+
+/// Returns the place of the first such sign that stands outside of brackets.
+pub(super) fn outside_brackets(tokens: &[Token], sign: char) -> Option<usize> {
+    let mut depth = 0_i32;
+    tokens.iter().position(|token| {
+        let found = depth == 0 && *token == Token::Sign(sign);
+        depth += match token {
+            Token::Sign('(' | '[' | '{') => 1,
+            Token::Sign(')' | ']' | '}') => -1,
+            _ => 0,
+        };
+        found
+    })
+}
+
 struct Lexer<'t> {
     chars: Peekable<Chars<'t>>,
     line: usize,

@@ -92,9 +92,7 @@ fn setting(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
             texts(entry.value).is_some_and(|paths| reader.list(&entry.key, paths, true))
         }
         (name, Some(value)) => {
-            reader.set(&entry.key, &value, entry.line);
-            let known = ["app", "deploy_to", "keep_releases", "user", "port"];
-            known.contains(&name) || IDLE_SETTINGS.contains(&name)
+            reader.set(&entry.key, &value, entry.line) || IDLE_SETTINGS.contains(&name)
         }
         _ => false,
     };
@@ -104,8 +102,7 @@ fn setting(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
 }
 
 fn deployer_host(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
-    let (address, spot) = (entry.key.clone(), reader.spot(entry.line));
-    let mut host = ReadHost { address, spot, ..ReadHost::default() };
+    let mut host = reader.host_at(&entry.key, entry.line);
     for detail in entries(entry.value) {
         let known = match (detail.key.as_str(), text_of(detail.value)) {
             ("labels", _) => entries(detail.value).iter().all(|label| {
@@ -146,8 +143,8 @@ fn servers(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
 
 fn hosts(reader: &mut PeerReader, line: usize, addresses: Vec<String>, role: &str) {
     for address in addresses {
-        let (roles, spot) = (vec![role.to_owned()], reader.spot(line));
-        reader.host(ReadHost { address, roles, spot, ..ReadHost::default() });
+        let roles = vec![role.to_owned()];
+        reader.host(ReadHost { roles, ..reader.host_at(&address, line) });
     }
 }
 

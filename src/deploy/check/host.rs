@@ -4,16 +4,15 @@ use chrono::{DateTime, Utc};
 
 use super::Findings;
 use super::unit::CheckedUnit;
-use crate::config::env::EnvFile;
 use crate::config::{Address, Config, Host};
 use crate::deploy::fleet::Probed;
+use crate::deploy::goal::Build;
 use crate::deploy::health::local_ports;
 use crate::deploy::plan::PlanError;
 use crate::model::host_state::{Current, Facts, HostState, UnitState};
-use crate::model::manifest::{Manifest, Node, is_below};
+use crate::model::manifest::{Node, is_below};
 use crate::model::service::{Scope, Service, Unit};
 use crate::model::words::count;
-use crate::remote::answer::CheckFacts;
 
 /// Clocks that differ by more seconds make ids and ledgers hard to read.
 const SKEW: i64 = 60;
@@ -47,10 +46,9 @@ pub struct Subject<'a> {
     /// The time by this machine's clock.
     pub now: DateTime<Utc>,
     pub config: &'a Config,
-    /// All paths of the artifact, if there is one.
-    pub release: Option<&'a Manifest>,
-    /// The env files, in the order of those of the config.
-    pub env: &'a [EnvFile],
+    pub host: &'a Host,
+    /// The build that a deploy would make live, if there is one.
+    pub build: Option<&'a Build>,
     pub probed: &'a Probed,
 }
 
@@ -59,29 +57,35 @@ impl Subject<'_> {
     /// may create it.
     pub(super) fn lacks(&self, path: &str) -> bool {
         let config = self.config;
-        let Some(release) = self.release.filter(|_| config.hooks.staged.is_empty()) else {
+        let Some(build) = self.build.filter(|_| config.hooks.staged.is_empty()) else {
             return false;
         };
         let is_env = config.env.iter().any(|spec| spec.file == path);
         let covers = |top: &str| path == top || is_below(path, top);
         let linked = config.links.iter().any(|link| covers(&link.path));
         let link = |(at, node): (&String, &Node)| matches!(node, Node::Link { .. }) && covers(at);
-        !is_env && !linked && !release.holds(path) && !release.nodes().iter().any(link)
+        let holds = build.manifest.holds(path) || build.manifest.nodes().iter().any(link);
+        !is_env && !linked && !holds
     }
 }
 
 impl Findings {
     /// Adds all findings of the host.
     pub fn judge(&mut self, subject: &Subject<'_>) {
-        let (config, state, probe) = (subject.config, &subject.probed.state, &subject.probed.probe);
-        self.login(config, state);
+        let (config, state) = (subject.config, &subject.probed.state);
+        self.login(subject);
         for refusal in &subject.probed.refusals {
-            self.refused(config, state, refusal);
+            self.refused(subject, refusal);
         }
         self.noted(subject.probed.notes.iter().cloned());
-        self.places(config, state, probe);
-        self.live(state);
-        self.space(config, state);
+        self.places(subject);
+        match &state.current {
+            // A deploy refuses the one, and warns of the other.
+            Current::NotALink | Current::Foreign(_) => {}
+            Current::Absent => self.ok("nothing is live yet"),
+            Current::Release(id) => self.ok(format!("{id} is live")),
+        }
+        self.space(subject);
         let skew = (state.facts.clock - subject.now).num_seconds().abs();
         if skew > SKEW {
             self.warn(
@@ -89,11 +93,11 @@ impl Findings {
                 "on the host: `sudo timedatectl set-ntp true`",
             );
         }
-        self.group(config, state);
-        self.runners(config, state, probe);
+        self.group(subject);
+        self.runners(subject);
         self.services(subject);
-        self.ports(config, state, probe);
-        self.leftovers(config, state);
+        self.ports(subject);
+        self.leftovers(subject);
         if let Some(record) = &state.lock.deploy_lock {
             let fix = format!("`shipit unlock {}` releases it", config.stage);
             self.warn(format!("locked by {record}"), fix);
@@ -104,41 +108,32 @@ impl Findings {
         }
     }
 
-    fn login(&mut self, config: &Config, state: &HostState) {
-        let user = &state.facts.user;
-        let here =
-            |host: &&Host| Some(&host.name) == self.host.as_ref() && host.address == Address::Local;
-        self.ok(match (config.hosts.iter().find(here), &config.sudo.user) {
-            (Some(_), _) => format!("is this machine, as {user}"),
-            (None, Some(_)) => format!("host key and key accepted, and acts as {user}"),
-            (None, None) => format!("logged in as {user}, host key and key accepted"),
+    fn login(&mut self, subject: &Subject<'_>) {
+        let user = &subject.probed.state.facts.user;
+        self.ok(match (&subject.host.address, &subject.config.sudo.user) {
+            (Address::Local, _) => format!("is this machine, as {user}"),
+            (_, Some(_)) => format!("host key and key accepted, and acts as {user}"),
+            (_, None) => format!("logged in as {user}, host key and key accepted"),
         });
     }
 
     /// Adds what a deploy would refuse, except sudo and the unit, which have findings of their own.
-    fn refused(&mut self, config: &Config, state: &HostState, refusal: &PlanError) {
+    fn refused(&mut self, subject: &Subject<'_>, refusal: &PlanError) {
         match refusal {
             PlanError::Unfit { what, .. } => {
                 for what in what {
-                    let fix = state.facts.fixes.get(what).cloned();
+                    let fix = subject.probed.state.facts.fixes.get(what).cloned();
                     self.problem(what.clone(), fix.unwrap_or_else(|| how_to_get(what)));
                 }
             }
             PlanError::NoUnit { .. } | PlanError::NoSudo { .. } => {}
-            refusal => {
-                let fix = refusal.hint(&config.stage);
-                let fix = fix.unwrap_or_else(|| "fix it, then check again".to_owned());
-                self.problem(refusal.to_string(), fix);
-            }
+            refusal => self.problem(refusal.to_string(), refusal.hint(&subject.config.stage)),
         }
     }
 
     fn services(&mut self, subject: &Subject<'_>) {
-        let config = subject.config;
-        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
-        let slot = subject.probed.state.seen_slot();
-        for service in host.into_iter().flat_map(|host| config.services_on(host)) {
-            let seen = service.in_slot(slot);
+        for service in subject.config.services_on(subject.host) {
+            let seen = service.in_slot(subject.probed.state.seen_slot());
             if let Some(unit) = seen.unit() {
                 self.service(subject, service, unit);
             }
@@ -177,7 +172,7 @@ impl Findings {
             match (&unit.file, unit.scope) {
                 (None, _) => return self.no_unit(subject, &checked),
                 (Some(_), Scope::System) => self.sudo(subject, service, unit),
-                (Some(_), Scope::User) => self.lingers(state, probe),
+                (Some(_), Scope::User) => self.lingers(subject),
             }
             return self.ok(format!("{} comes with the release", unit.name));
         }
@@ -188,37 +183,34 @@ impl Findings {
                 }
                 self.journal(state, &unit.name);
             }
-            Scope::User => self.lingers(state, probe),
+            Scope::User => self.lingers(subject),
         }
         self.unit(subject, &checked);
     }
 
     /// Warns of a port that nothing listens on although the service runs, or that is taken before
     /// it runs.
-    fn ports(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
+    fn ports(&mut self, subject: &Subject<'_>) {
+        let Probed { state, probe, .. } = subject.probed;
         let runs = state.units.iter().all(|unit| unit.active == "active");
-        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
-        for port in host.map(|host| local_ports(config, host)).unwrap_or_default() {
+        // A unit that ran before the first deploy may be the one that listens.
+        let may_listen = state.units.iter().any(|unit| unit.active == "active");
+        for port in local_ports(subject.config, subject.host) {
             match (probe.listening.contains(&port), state.live()) {
                 (false, Some(live)) if runs => self.warn(
                     format!(
                         "nothing listens on port {port}, which a health check asks, although \
-                             {live} is live"
+                         {live} is live"
                     ),
                     format!(
-                        "in [health]: another port, unless the next release opens {port}; on \
-                             the host: `ss -ltn`"
+                        "in [health]: another port, unless the next release opens {port}; on the \
+                         host: `ss -ltn`"
                     ),
                 ),
-                (true, None) if state.current == Current::Absent && !may_listen(state) => {
-                    self.warn(
-                        format!(
-                            "a process already listens on port {port}, although nothing is \
-                                 live"
-                        ),
-                        format!("on the host: `sudo ss -ltnp 'sport = :{port}'` shows it"),
-                    );
-                }
+                (true, None) if state.current == Current::Absent && !may_listen => self.warn(
+                    format!("a process already listens on port {port}, although nothing is live"),
+                    format!("on the host: `sudo ss -ltnp 'sport = :{port}'` shows it"),
+                ),
                 _ => {}
             }
         }
@@ -234,7 +226,8 @@ impl Findings {
         self.warn(format!("{user} may not read the journal of {unit}"), fix);
     }
 
-    fn places(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
+    fn places(&mut self, subject: &Subject<'_>) {
+        let (config, Probed { state, probe, .. }) = (subject.config, subject.probed);
         let (root, user) = (config.layout.root(), &state.facts.user);
         match (&probe.absent, probe.unwritable.is_empty()) {
             (None, true) => self.ok(format!("{root} can be written")),
@@ -268,25 +261,16 @@ impl Findings {
         }
     }
 
-    fn live(&mut self, state: &HostState) {
-        match &state.current {
-            // A deploy refuses a host that lacks space, and warns of one that lacks inodes.
-            Current::NotALink | Current::Foreign(_) => {}
-            Current::Absent => self.ok("nothing is live yet"),
-            Current::Release(id) => self.ok(format!("{id} is live")),
+    fn space(&mut self, subject: &Subject<'_>) {
+        let facts = &subject.probed.state.facts;
+        let prune = format!("`shipit prune {}` deletes old releases", subject.config.stage);
+        if let Some(free) = facts.free_bytes.filter(|free| *free < LOW_BYTES) {
+            self.warn(format!("only {} MB are free", free / 1_000_000), prune.clone());
         }
-    }
-
-    fn space(&mut self, config: &Config, state: &HostState) {
-        let prune = format!("`shipit prune {}` deletes old releases", config.stage);
-        if state.facts.free_bytes.is_some_and(|free| free < LOW_BYTES) {
-            let free = state.facts.free_bytes.unwrap_or_default() / 1_000_000;
-            self.warn(format!("only {free} MB are free"), prune.clone());
-        }
-        if state.facts.free_inodes.is_some_and(|free| free > 0 && free < 10_000) {
+        if facts.free_inodes.is_some_and(|free| free > 0 && free < 10_000) {
             self.warn("fewer than 10000 inodes are free", prune);
         }
-        if !state.facts.tools.contains("zstd") {
+        if !facts.tools.contains("zstd") {
             let fix = format!(
                 "{INSTALL} zstd`, or with its own package manager: uploads get smaller, and of a \
                  large file that changed only the difference travels"
@@ -296,7 +280,8 @@ impl Findings {
     }
 
     /// Warns if a user's units stop when the user logs out.
-    fn lingers(&mut self, state: &HostState, probe: &CheckFacts) {
+    fn lingers(&mut self, subject: &Subject<'_>) {
+        let Probed { state, probe, .. } = subject.probed;
         if probe.linger == Some(false) {
             let fix = format!("on the host: `sudo loginctl enable-linger {}`", state.facts.user);
             self.problem("its user units stop when nobody is logged in", fix);
@@ -306,8 +291,8 @@ impl Findings {
         }
     }
 
-    fn leftovers(&mut self, config: &Config, state: &HostState) {
-        let name = &config.stage;
+    fn leftovers(&mut self, subject: &Subject<'_>) {
+        let (state, name) = (&subject.probed.state, &subject.config.stage);
         if let Some((id, _)) = state.undecided() {
             let fix = format!("`shipit deploy {name}` or `shipit rollback {name}` recovers it");
             self.warn(format!("an interrupted run left {id} undecided"), fix);
@@ -320,11 +305,6 @@ impl Findings {
             );
         }
     }
-}
-
-/// Returns whether a unit that ran before the first deploy may be the one that listens.
-fn may_listen(state: &HostState) -> bool {
-    state.units.iter().any(|unit| unit.active == "active")
 }
 
 /// Returns how to install a missing tool.

@@ -6,14 +6,16 @@ mod runner;
 mod sudo;
 mod unit;
 
+use serde::Serialize;
+
 pub use self::host::Subject;
+pub use self::runner::groups;
 pub use self::sudo::{sudo_commands, sudo_file};
 use super::outcome::Failure;
-use crate::config::{Config, EnvSpec};
 use crate::model::note::Note;
 
 /// One thing that `check` looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The host that it is about; `None`: this machine, or the config.
     pub host: Option<String>,
@@ -25,7 +27,8 @@ pub struct Finding {
 }
 
 /// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Ok,
@@ -46,12 +49,6 @@ impl Findings {
     /// Returns no findings, for `host` or for this machine.
     pub fn of(host: Option<String>) -> Self {
         Self { host, found: Vec::new() }
-    }
-
-    /// Returns the environment files of the host.
-    fn env_files<'c>(&self, config: &'c Config) -> Vec<&'c EnvSpec> {
-        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
-        host.map(|host| config.env_on(host).collect()).unwrap_or_default()
     }
 
     /// Adds a finding.

@@ -1,12 +1,16 @@
 //! Checks what the service's user may do: reach the release, read its env file and linked files,
 //! write the linked directories. Judged by permission bits.
 
+use std::collections::BTreeSet;
+
 use super::Findings;
-use crate::config::{Config, EnvSpec};
-use crate::model::host_state::{HostState, UnitState};
+use super::host::Subject;
+use crate::config::{Config, EnvSpec, Host};
+use crate::deploy::fleet::Probed;
+use crate::model::host_state::{Facts, HostState, UnitState};
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::service::Scope;
-use crate::remote::answer::{Access, CheckFacts, UnitFacts};
+use crate::remote::answer::{Access, UnitFacts};
 
 /// One permission of a mode.
 const READ: u32 = 4;
@@ -64,19 +68,22 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// Returns the groups that files of a host are to have, which the deploying user must be in.
+pub fn groups(config: &Config, host: &Host) -> BTreeSet<String> {
+    let env = config.env_on(host).filter_map(|spec| spec.group.clone());
+    let links = config.links.iter().filter_map(|link| match &link.kind {
+        SharedKind::Dir { group, .. } => group.clone(),
+        SharedKind::File { .. } => None,
+    });
+    env.chain(links).collect()
+}
+
 impl Findings {
     /// Reports groups of files that the deploying user is not in.
-    pub(super) fn group(&mut self, config: &Config, state: &HostState) {
-        let env = self.env_files(config).into_iter().filter_map(|spec| spec.group.as_ref());
-        let links = config.links.iter().filter_map(|link| match &link.kind {
-            SharedKind::Dir { group, .. } => group.as_ref(),
-            SharedKind::File { .. } => None,
-        });
-        let user = &state.facts.user;
-        let foreign = |group: &&String| !state.facts.root && !state.facts.groups.contains(*group);
-        let mut missing: Vec<_> = env.chain(links).filter(foreign).collect();
-        missing.dedup();
-        for group in missing {
+    pub(super) fn group(&mut self, subject: &Subject<'_>) {
+        let Facts { user, root, groups: own, .. } = &subject.probed.state.facts;
+        let missing = groups(subject.config, subject.host).into_iter();
+        for group in missing.filter(|group| !root && !own.contains(group)) {
             let fix = format!(
                 "on the host: `sudo groupadd -f {group} && sudo usermod -aG {group} {user}`"
             );
@@ -86,9 +93,10 @@ impl Findings {
 
     /// Reports what the users of services need to do, but may not; of several services with one
     /// user each thing once.
-    pub(super) fn runners(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
+    pub(super) fn runners(&mut self, subject: &Subject<'_>) {
+        let Probed { state, probe, .. } = subject.probed;
         let mut told = Findings::of(self.host.clone());
-        for service in &config.services {
+        for service in &subject.config.services {
             let (Some(unit), Some(state_of)) = (service.unit(), state.unit_of(service)) else {
                 continue;
             };
@@ -97,7 +105,7 @@ impl Findings {
                 let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
                 told.problem(format!("the unit runs as {user}, who is no user there"), fix);
             } else if let Some(runner) = Runner::of(unit.scope, state, state_of, &facts) {
-                told.runner(&runner, config, probe);
+                told.runner(&runner, subject);
             }
         }
         for finding in told.found {
@@ -107,25 +115,21 @@ impl Findings {
         }
     }
 
-    fn runner(&mut self, runner: &Runner<'_>, config: &Config, probe: &CheckFacts) {
+    fn runner(&mut self, runner: &Runner<'_>, subject: &Subject<'_>) {
         let known = self.found.len();
-        self.ways(runner, probe);
-        for spec in self.env_files(config) {
-            self.env_file(runner, config, spec);
+        for place in subject.probed.probe.ways.iter().filter(|way| !runner.may(way, ENTER)) {
+            let fix = format!("on the host: `sudo chmod o+x {}`", place.path);
+            self.problem(runner.may_not(&format!("enter {}", place.path)), fix);
         }
-        for link in &config.links {
-            self.linked(runner, config, link, probe);
+        for spec in subject.config.env_on(subject.host) {
+            self.env_file(runner, subject.config, spec);
+        }
+        for link in &subject.config.links {
+            self.linked(runner, subject, link);
         }
         if self.found.len() == known {
             let user = runner.user;
             self.ok(format!("{user}, which the service runs as, may read and write what it needs"));
-        }
-    }
-
-    fn ways(&mut self, runner: &Runner<'_>, probe: &CheckFacts) {
-        for place in probe.ways.iter().filter(|place| !runner.may(place, ENTER)) {
-            let fix = format!("on the host: `sudo chmod o+x {}`", place.path);
-            self.problem(runner.may_not(&format!("enter {}", place.path)), fix);
         }
     }
 
@@ -144,15 +148,9 @@ impl Findings {
     }
 
     /// Checks linked paths: existing ones as they are, missing ones as shipit would create them.
-    fn linked(
-        &mut self,
-        runner: &Runner<'_>,
-        config: &Config,
-        link: &SharedLink,
-        probe: &CheckFacts,
-    ) {
-        let path = config.layout.shared(&link.path);
-        let there = probe.shared.iter().find(|place| place.path == path);
+    fn linked(&mut self, runner: &Runner<'_>, subject: &Subject<'_>, link: &SharedLink) {
+        let path = subject.config.layout.shared(&link.path);
+        let there = subject.probed.probe.shared.iter().find(|place| place.path == path);
         let (team, maker) = (runner.team(), runner.maker);
         match (&link.kind, there) {
             (SharedKind::File { .. }, Some(file)) if !runner.may(file, READ) => {

@@ -72,7 +72,7 @@ impl Findings {
         match (unit.action.verbs(), file) {
             ([], "") => {}
             ([], _) => self.ok(format!("may link the unit file of {}", unit.name)),
-            _ => self.ok(format!("may {}, stop and reset {}{file}", action.verb(), unit.name)),
+            _ => self.ok(format!("may {}, stop and reset {}{file}", action.word(), unit.name)),
         }
     }
 }

@@ -200,7 +200,7 @@ impl Findings {
         let gone = subject.probed.probe.gone.contains(path);
         let ours = is_below(path, root);
         let top = if ours { root } else { "" };
-        let found = subject.release.and_then(|all| place_of(all, &path[top.len()..]));
+        let found = subject.build.and_then(|it| place_of(&it.manifest, &path[top.len()..]));
         let plain = |text: &str| !text.contains(['"', '\'', '\\', '$', '%', ';', '`']);
         let fix = match found.filter(|_| plain(arguments)) {
             Some(inside) => {
@@ -241,7 +241,7 @@ impl Findings {
 
     /// Reports readers of env files that do not understand how these are written.
     fn readers(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
-        for spec in self.env_files(subject.config) {
+        for spec in subject.config.env_on(subject.host) {
             self.container(subject, unit, spec);
             self.systemd(subject, unit, spec);
         }
@@ -279,9 +279,8 @@ impl Findings {
                 .warn(text, "in [env]: `format = \"systemd\"`, or a file for each in [[env]]");
         }
         let Some(version) = subject.probed.probe.systemd else { return };
-        let Some(env) = subject.env.get(spec.number).filter(|_| format.is_for_systemd()) else {
-            return;
-        };
+        let env = subject.build.and_then(|build| build.env.get(spec.number));
+        let Some(env) = env.filter(|_| format.is_for_systemd()) else { return };
         let drops = [(KEEPS_BACKSLASHES, '\\', "backslashes"), (KEEPS_NEWLINES, '\n', "newlines")];
         for (_, char, what) in drops.into_iter().filter(|(keeps, ..)| version < *keeps) {
             let escaped = format == EnvFormat::Systemd && char == '\\';

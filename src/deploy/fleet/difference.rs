@@ -1,11 +1,9 @@
 //! The changes that a deploy would make on a host, beyond the steps of its plan.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use serde::Serialize;
 
 use super::Fleet;
 use crate::config::{Config, Host};
-use crate::deploy::context::RunContext;
 use crate::deploy::delta::DeltaFinder;
 use crate::deploy::env_diff::live_keys;
 use crate::deploy::goal::{Build, Goal};
@@ -14,13 +12,13 @@ use crate::deploy::payload::codec_for;
 use crate::deploy::rollout::batches;
 use crate::model::changes::{FileChange, changes};
 use crate::model::codec::Codec;
-use crate::model::delta::BaseState;
 use crate::model::env_keys::{EnvDifference, EnvKeys};
 use crate::model::host_state::HostState;
 use crate::model::manifest::{Manifest, is_below};
 
 /// The fate of a part of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ConfigFate {
     Same,
     Added,
@@ -53,34 +51,21 @@ pub struct Difference {
 
 impl Fleet<'_> {
     /// Returns the difference on each host, in their order; `None` if the goal is not a deploy.
-    pub(super) async fn differences(
-        &mut self,
-        goal: &Goal,
-        bases: BTreeMap<String, BaseState>,
-    ) -> Vec<Option<Difference>> {
-        let (Some(build), Some(finder)) = (goal.build(), self.finder.clone()) else {
+    pub(super) async fn differences(&mut self, goal: &Goal) -> Vec<Option<Difference>> {
+        let (Some(build), Some(finder)) = (goal.build(), &self.finder) else {
             return self.hosts.all.iter().map(|_| None).collect();
         };
-        let RunContext { cache, config, .. } = self.cx;
-        let bases = Arc::new(bases);
-        let found = self
-            .hosts
-            .each(|host| {
-                let (finder, bases) = (Arc::clone(&finder), Arc::clone(&bases));
-                Box::pin(async move {
-                    let base = bases.get(host.name()).cloned().unwrap_or_default();
-                    let (whole, brought, values) = tokio::join!(
-                        finder.live_manifest(&host.talk, cache, &base),
-                        DeltaFinder::live_artifact(&host.talk),
-                        live_keys(&host.talk)
-                    );
-                    // Hooks will make again all that they have made.
-                    (brought.or(whole), values)
-                })
-            })
-            .await;
-        let hosts = self.hosts.all.iter().zip(found);
-        hosts.map(|(host, old)| difference(config, build, &finder, host, old)).collect()
+        let config = self.cx.config;
+        let compare = async |host: &mut HostRun<'_>| {
+            let (whole, brought, values) = tokio::join!(
+                finder.live_manifest(&host.talk, &host.base),
+                DeltaFinder::live_artifact(&host.talk),
+                live_keys(&host.talk)
+            );
+            // Hooks will make again all that they have made.
+            difference(config, build, finder, host, brought.or(whole), values)
+        };
+        self.hosts.each(compare).await
     }
 }
 
@@ -89,12 +74,14 @@ fn difference(
     build: &Build,
     finder: &DeltaFinder,
     host: &HostRun<'_>,
-    (old, old_values): (Option<Manifest>, Option<EnvKeys>),
+    old: Option<Manifest>,
+    old_values: Option<EnvKeys>,
 ) -> Option<Difference> {
     let state = host.talk.state.as_ref()?;
     let new = &finder.release.manifest;
     let made: Vec<String> = made_on_hosts(config, new);
     let linked = host.plan.make.as_ref().map_or(0, |make| make.prepared.delta.linked);
+    let taken = new.size().saturating_sub(linked);
     let (env, settings) = fates(config, build, host.talk.host, state);
     let new_values = build.all_env_keys(config, host.talk.host, &state.key);
     let values = old_values.zip(new_values).filter(|_| env != ConfigFate::Same);
@@ -108,10 +95,7 @@ fn difference(
         settings,
         codec: codec_for(&state.facts),
         free: state.facts.free_bytes,
-        free_after: state
-            .facts
-            .free_bytes
-            .map(|free| free.saturating_sub(new.size().saturating_sub(linked))),
+        free_after: state.facts.free_bytes.map(|free| free.saturating_sub(taken)),
     })
 }
 

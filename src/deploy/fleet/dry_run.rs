@@ -1,7 +1,7 @@
 //! Dry runs: the plan of a run, made without the lock and without changing anything.
 
+use super::Fleet;
 use super::difference::Difference;
-use super::{Deltas, Fleet};
 use crate::deploy::context::RunContext;
 use crate::deploy::goal::Goal;
 use crate::deploy::health::local_ports;
@@ -28,19 +28,18 @@ pub struct DryRun {
 
 /// Looks at the hosts and makes their plans.
 pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
-    let mut fleet = Fleet::towards(cx, goal);
-    let opened = fleet.open(goal, false).await;
-    let mut unchanged = false;
-    let mut planned = false;
-    let mut differences = Vec::new();
-    if opened.is_ok() {
-        let bases = fleet.look_at_live().await;
+    let mut fleet = Fleet::new(cx, Some(goal));
+    let (mut unchanged, mut planned, mut differences) = (false, false, Vec::new());
+    if fleet.open(goal, false).await.is_ok() {
+        fleet.look_at_live().await;
         fleet.expect_recovery(goal);
         unchanged = fleet.is_unchanged(goal);
-        let deltas = if unchanged { Deltas::new() } else { fleet.share(bases.clone()).await };
-        planned = fleet.plan(goal, &deltas).is_ok();
+        if !unchanged {
+            fleet.share().await;
+        }
+        planned = fleet.plan(goal).is_ok();
         if planned && !unchanged {
-            differences = fleet.differences(goal, bases).await;
+            differences = fleet.differences(goal).await;
         }
     }
     let plan = |host: &HostRun| match host.result() {
@@ -68,27 +67,27 @@ pub struct Probed {
 /// Looks at every host and probes it, without the lock. With a `goal`, returns what a deploy of it
 /// would refuse and warn of.
 pub async fn probe(cx: RunContext<'_>, goal: Option<&Goal>) -> Answers<Probed> {
-    let mut fleet = goal.map_or_else(|| Fleet::new(cx), |goal| Fleet::towards(cx, goal));
+    let mut fleet = Fleet::new(cx, goal);
     let probe = async |host: &mut HostRun<'_>| {
         host.talk.open(false, Scan::No).await?;
         let ports = local_ports(host.talk.config(), host.talk.host);
-        host.talk.probe(ports).await
+        host.talk.probe(ports.into_iter().collect()).await
     };
-    let probed = fleet.hosts.each(|host| Box::pin(probe(host))).await;
+    let probed = fleet.hosts.each(probe).await;
     for (host, probed) in fleet.hosts.all.iter_mut().zip(&probed) {
         if let Err(failure) = probed {
             host.end_untouched(Some(failure.clone()));
         }
     }
-    let bases = fleet.look_at_live().await;
-    let deltas = fleet.share(bases).await;
-    let planner = fleet.planner();
+    fleet.look_at_live().await;
+    fleet.share().await;
+    let skipped = fleet.skipped();
     let judged = fleet.hosts.all.iter().zip(probed).map(|(host, probe)| {
         let judged = probe.and_then(|probe| {
             let state = host.talk.looked()?;
-            let wanted = fleet.wanted(goal, host, &deltas);
-            let refusals = planner.refusals(&state, wanted);
-            let notes = planner.notes(&state, wanted);
+            let (wanted, planner) = (fleet.wanted(goal, host), host.planner(&skipped));
+            let refused = planner.map(|it| (it.refusals(wanted), it.notes(wanted)));
+            let (refusals, notes) = refused.unwrap_or_default();
             Ok(Probed { state, probe, refusals, notes })
         });
         (host.name().to_owned(), judged)

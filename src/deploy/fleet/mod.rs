@@ -6,7 +6,7 @@ mod difference;
 mod dry_run;
 mod planning;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 pub use self::difference::{ConfigFate, Difference, batch_names};
 pub use self::dry_run::{DryRun, Probed, dry_run, probe};
+use self::planning::forward;
 use super::context::{RunContext, hello};
 use super::delta::{self, DeltaFinder};
 use super::event::{Event, Phase};
@@ -23,23 +24,15 @@ use super::hosts::{Aborted, Hosts};
 use super::local_hook;
 use super::outcome::{Done, Failure, HostResult, Report};
 use super::payload::Payload;
-use super::plan::{Recovery, check_newer};
+use super::plan::newer;
 use super::run::Run;
 use super::verify::drift_warning;
-use crate::artifact::PreparedDelta;
 use crate::config::{Config, Confirm, Host, OnUnreachable};
-use crate::model::delta::BaseState;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::words::count;
 use crate::remote::conversation::{Hello, Scan};
-
-/// The parts of the new release that each host already has, by the host's name.
-type Deltas = BTreeMap<String, Arc<PreparedDelta>>;
-
-/// The recovery that each host needs, by the host's name.
-type Recoveries = BTreeMap<String, Recovery>;
 
 /// All hosts of a run.
 struct Fleet<'a> {
@@ -48,7 +41,7 @@ struct Fleet<'a> {
     /// The release that the run is about, once it is chosen.
     release: Option<ReleaseId>,
     /// Finds what hosts have of the release to be made; `None` if none is made.
-    finder: Option<Arc<DeltaFinder>>,
+    finder: Option<DeltaFinder>,
     warnings: Vec<(Option<String>, String)>,
     /// A failure outside any host.
     failure: Option<Failure>,
@@ -74,14 +67,10 @@ pub async fn build_and_run(
         local_hook::before(&cx).await?;
         open().await
     };
-    let built = tokio::select! {
-        built = built => built,
-        () = cx.cancel.wait(1) => Err(Failure::stopped()),
-    };
-    match built {
+    match cx.cancel.unless_asked(built).await.unwrap_or_else(|| Err(Failure::stopped())) {
         Ok(goal) => pursue(cx, &goal).await,
         Err(failure) => {
-            let mut fleet = Fleet::new(cx);
+            let mut fleet = Fleet::new(cx, None);
             fleet.failure = (!cx.cancel.asked()).then_some(failure);
             let report = fleet.report(kind);
             local_hook::after(&cx, &report).await;
@@ -94,7 +83,7 @@ async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
     if let Some(build) = goal.build() {
         cx.events.emit(build.ready());
     }
-    let mut fleet = Fleet::towards(cx, goal);
+    let mut fleet = Fleet::new(cx, Some(goal));
     let pipeline = async {
         let _ = fleet.pipeline(goal).await;
         fleet.hosts.close().await;
@@ -117,17 +106,12 @@ pub fn hello_of_deploy(config: &Config, host: &Host, run: &Run) -> Hello {
 }
 
 impl<'a> Fleet<'a> {
-    fn new(cx: RunContext<'a>) -> Self {
+    fn new(cx: RunContext<'a>, goal: Option<&Goal>) -> Self {
+        let finder = goal
+            .and_then(Goal::build)
+            .map(|build| DeltaFinder::new(build.release(cx.config), build.source.clone()));
         let (hosts, warnings) = (Hosts::new(cx), Vec::new());
-        Self { cx, hosts, release: None, finder: None, warnings, failure: None, declined: false }
-    }
-
-    fn towards(cx: RunContext<'a>, goal: &Goal) -> Self {
-        let made = goal.build().zip(goal.source());
-        let finder = made.map(|(build, source)| {
-            Arc::new(DeltaFinder::new(build.release(cx.config), source.clone()))
-        });
-        Self { finder, ..Self::new(cx) }
+        Self { cx, hosts, release: None, finder, warnings, failure: None, declined: false }
     }
 
     async fn pipeline(&mut self, goal: &Goal) -> Result<(), Aborted> {
@@ -138,15 +122,15 @@ impl<'a> Fleet<'a> {
         if goal.kind().makes_live() {
             self.finish_split().await?;
         }
-        let bases = self.look_at_live().await;
+        self.look_at_live().await;
         if self.is_unchanged(goal) {
             for host in self.hosts.all.iter_mut().filter(|host| host.takes_part()) {
                 host.end(HostResult::Unchanged { live: host.live() });
             }
             return Ok(());
         }
-        let deltas = self.share(bases).await;
-        self.plan(goal, &deltas)?;
+        self.share().await;
+        self.plan(goal)?;
         self.prepare(goal).await?;
         self.approve(goal).await?;
         self.set_waiting().await?;
@@ -161,19 +145,17 @@ impl<'a> Fleet<'a> {
         let config = self.cx.config;
         let scan = match goal {
             Goal::Prune(_) => Scan::Yes,
-            Goal::Deploy { .. } | Goal::Stage { .. } | Goal::Activate(_) => Scan::Others,
+            Goal::Deploy(_) | Goal::Stage(_) | Goal::Activate(_) => Scan::Others,
             Goal::Rollback(_) => Scan::No,
         };
-        let first = |host: &Host| {
-            if goal.build().is_some() { delta::first(config, host) } else { Vec::new() }
+        let open = async |host: &mut HostRun<'_>| {
+            let makes = goal.build().is_some();
+            let first = if makes { delta::first(config, host.talk.host) } else { Vec::new() };
+            host.talk.open_asking(lock, scan, first).await
         };
         let mut reported = BTreeSet::new();
         loop {
-            let cancel = self.cx.cancel;
-            let opened = tokio::select! {
-                opened = self.hosts.each(|host| Box::pin(host.talk.open_asking(lock, scan, first(host.talk.host)))) => opened,
-                () = cancel.wait(1) => return Err(Aborted),
-            };
+            let opened = self.cx.cancel.unless_asked(self.hosts.each(open)).await.ok_or(Aborted)?;
             self.note_unreachable(goal, opened)?;
             if !lock || self.hosts.all_locked().await {
                 break;
@@ -211,8 +193,7 @@ impl<'a> Fleet<'a> {
     fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let mut refused = false;
         for host in self.hosts.all.iter_mut().filter(|host| host.takes_part()) {
-            let Some(state) = &host.talk.state else { continue };
-            if let Err(error) = check_newer(state) {
+            if let Some(error) = host.talk.state.as_ref().and_then(newer) {
                 let failure = error.failure(&self.cx.config.stage);
                 host.end_untouched(Some(failure));
                 refused = true;
@@ -223,32 +204,25 @@ impl<'a> Fleet<'a> {
 
     /// Commits or reverts what interrupted runs left, host by host.
     async fn recover(&mut self) -> Result<(), Aborted> {
-        let planned = self.plan_recovery();
-        let recovered = self.recover_hosts(planned).await;
+        let skipped = self.skipped();
+        let recover = async |host: &mut HostRun<'_>| {
+            let recovery = host.planner(&skipped).and_then(|planner| planner.recover());
+            host.recover(recovery).await
+        };
+        let recovered = self.hosts.each_that(HostRun::takes_part, recover).await;
         self.note_failures(recovered)
     }
 
     /// Activates a release on hosts that reverted it while others committed it.
     async fn finish_split(&mut self) -> Result<(), Aborted> {
-        let planned = self.plan_forward();
-        let finished = self.recover_hosts(planned).await;
+        let (split, skipped) = (self.find_split(), self.skipped());
+        let forward = async |host: &mut HostRun<'_>| {
+            let recovery = forward(host, &skipped, split.as_ref());
+            host.recover(recovery).await
+        };
+        let finished = self.hosts.each_that(HostRun::takes_part, forward).await;
         self.hosts.diverged = finished.iter().any(|(_, result)| result.is_err());
         self.note_failures(finished)
-    }
-
-    async fn recover_hosts(&mut self, planned: Recoveries) -> Vec<(usize, Result<(), Failure>)> {
-        let planned = Arc::new(planned);
-        self.hosts
-            .each_that(HostRun::takes_part, move |host| {
-                let recovery = planned.get(host.name()).cloned();
-                Box::pin(async move {
-                    match recovery {
-                        Some(recovery) => host.recover(recovery).await,
-                        None => Ok(()),
-                    }
-                })
-            })
-            .await
     }
 
     fn warn(&mut self, host: Option<String>, text: String) {
@@ -273,50 +247,33 @@ impl<'a> Fleet<'a> {
     }
 
     /// Asks at once whether somebody touched what is live, and what a new release can share with
-    /// it. A deploy replaces what was touched, but somebody should know. Returns what each host
-    /// has.
-    async fn look_at_live(&mut self) -> BTreeMap<String, BaseState> {
-        let Some(finder) = self.finder.clone() else { return BTreeMap::new() };
-        let config = self.cx.config;
-        let found = self
-            .hosts
-            .each_that(HostRun::takes_part, |host| {
-                let finder = Arc::clone(&finder);
-                Box::pin(async move {
-                    futures::join!(
-                        drift_warning(&host.talk, config),
-                        finder.ask(&host.talk, config)
-                    )
-                })
-            })
-            .await;
-        let mut there = BTreeMap::new();
-        for (place, (warning, base)) in found {
-            let host = self.hosts.all[place].name().to_owned();
+    /// it. A deploy replaces what was touched, but somebody should know.
+    async fn look_at_live(&mut self) {
+        let (Some(finder), config) = (&self.finder, self.cx.config) else { return };
+        let look = async |host: &mut HostRun<'_>| {
+            let talk = &host.talk;
+            let (warning, base) =
+                futures::join!(drift_warning(talk, config), finder.ask(talk, config));
+            host.base = base;
+            warning
+        };
+        for (place, warning) in self.hosts.each_that(HostRun::takes_part, look).await {
             if let Some(text) = warning {
-                self.warn(Some(host.clone()), text);
+                self.warn(Some(self.hosts.all[place].name().to_owned()), text);
             }
-            there.insert(host, base);
         }
-        there
     }
 
     async fn prepare(&mut self, goal: &Goal) -> Result<(), Aborted> {
-        let (Some(build), Some(source)) = (goal.build(), goal.source()) else { return Ok(()) };
-        let (Some(id), Some(finder)) = (self.release, &self.finder) else { return Ok(()) };
+        let (Some(build), Some(finder)) = (goal.build(), &self.finder) else { return Ok(()) };
+        let Some(id) = self.release else { return Ok(()) };
         self.cx.events.emit(Event::Phase(Phase::Prepare));
         let prefix = Layout::staging(id, &self.cx.run.nonce);
         let release = Arc::clone(&finder.release);
-        let (env, upload) = (build.env.clone(), &self.cx.config.upload);
-        let payload = Payload::new(source.clone(), release, prefix, env, upload);
-        let payload = Arc::new(payload);
-        let prepared = self
-            .hosts
-            .each_that(HostRun::takes_part, move |host| {
-                let payload = Arc::clone(&payload);
-                Box::pin(async move { host.prepare(&payload).await })
-            })
-            .await;
+        let (source, env) = (build.source.clone(), build.env.clone());
+        let payload = Payload::new(source, release, prefix, env, &self.cx.config.upload);
+        let prepare = async |host: &mut HostRun<'_>| Box::pin(host.prepare(&payload)).await;
+        let prepared = self.hosts.each_that(HostRun::takes_part, prepare).await;
         self.note_failures(prepared)
     }
 
@@ -335,18 +292,15 @@ impl<'a> Fleet<'a> {
         if self.cx.config.confirm == Confirm::Staged && goal.kind().makes_live() {
             let hosts = self.hosts.all.iter().filter(|host| host.takes_part()).count();
             let question = format!("Activate {id} on {}", count(hosts, "host"));
-            self.declined = tokio::select! {
-                yes = self.cx.approve.approve(question) => !yes,
-                () = self.cx.cancel.wait(1) => true,
-            };
+            let answer = self.cx.cancel.unless_asked(self.cx.approve.approve(question)).await;
+            self.declined = answer != Some(true);
         }
         if self.declined { Err(Aborted) } else { Ok(()) }
     }
 
     /// Records on all hosts that the release waits to be activated, now that nothing is in its way.
     async fn set_waiting(&mut self) -> Result<(), Aborted> {
-        let set =
-            self.hosts.each_that(HostRun::takes_part, |host| Box::pin(host.set_waiting())).await;
+        let set = self.hosts.each_that(HostRun::takes_part, HostRun::set_waiting).await;
         self.note_failures(set)
     }
 
@@ -356,7 +310,7 @@ impl<'a> Fleet<'a> {
             return;
         }
         self.cx.events.emit(Event::Phase(Phase::Tidy));
-        let failed = self.hosts.each_that(HostRun::takes_part, |host| Box::pin(host.clean())).await;
+        let failed = self.hosts.each_that(HostRun::takes_part, HostRun::clean).await;
         for (place, mut failures) in failed {
             let host = &mut self.hosts.all[place];
             if goal.is_prune() && !failures.is_empty() {
@@ -371,11 +325,8 @@ impl<'a> Fleet<'a> {
 
     fn report(self, goal: GoalKind) -> Report {
         let hosts = &self.hosts.all;
-        let all_well = self.failure.is_none()
-            && !self.cx.cancel.asked()
-            && !self.declined
-            && hosts.iter().all(HostRun::takes_part);
         let stopped = self.declined || self.cx.cancel.asked();
+        let all_well = self.failure.is_none() && !stopped && hosts.iter().all(HostRun::takes_part);
         let interrupted = stopped && !hosts.iter().all(HostRun::is_decided);
         let result = |host: &HostRun| match &host.phase {
             HostPhase::Ended(result) => result.clone(),

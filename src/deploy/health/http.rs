@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{CheckContext, ProbeFailure, tls, via_host};
 use crate::config::EnvSource;
 use crate::config::checks::HttpCheck;
-use crate::remote::session::{ByteStream, SessionError};
+use crate::remote::session::ByteStream;
 
 /// Bytes of a body that are read at most: it may have no end.
 const MOST_BODY: usize = 64 * 1024;
@@ -39,24 +39,10 @@ pub(super) struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// Returns the whole lines of the body: the last line of a body that was cut may hold half of a
-    /// secret.
+    /// Returns the whole lines of the body: where it was cut, the last may hold half of a secret.
     fn whole_lines(&self) -> &str {
         let whole = self.body.rsplit_once('\n').map(|(whole, _)| whole);
         if self.cut { whole.unwrap_or_default() } else { &self.body }
-    }
-}
-
-/// The reason why there is no answer.
-enum Trouble {
-    /// The server does not forward.
-    Forbidden,
-    Missed(ProbeFailure),
-}
-
-impl From<ProbeFailure> for Trouble {
-    fn from(miss: ProbeFailure) -> Self {
-        Self::Missed(miss)
     }
 }
 
@@ -65,14 +51,12 @@ pub(super) async fn attempt(
     check: &HttpCheck,
     limit: Duration,
 ) -> Result<(), ProbeFailure> {
-    if !context.is_via_host() {
-        match ask(context, check, limit).await {
-            Ok(answer) => return evaluate(check, &answer),
-            Err(Trouble::Missed(miss)) => return Err(miss),
-            Err(Trouble::Forbidden) => context.switch_to_host(),
-        }
-    }
-    evaluate(check, &via_host::fetch(context, check, limit).await?)
+    let by = Instant::now() + limit;
+    let answer = match context.dial(&check.host, check.port, limit).await? {
+        Some(stream) => ask(stream, check, by, limit).await?,
+        None => via_host::fetch(context, check, limit).await?,
+    };
+    evaluate(check, &answer)
 }
 
 /// Fails unless the answer is as configured.
@@ -111,15 +95,15 @@ fn secured(status: u16, location: &str) -> Option<String> {
     fits.then(|| format!("https://{name}"))
 }
 
-/// Asks once. When time is over, the part of the body that has come counts.
+/// Asks once, until `by`, which ends the `limit`. The part of the body that has come then counts.
 async fn ask(
-    context: &CheckContext<'_>,
+    stream: Box<dyn ByteStream>,
     check: &HttpCheck,
+    by: Instant,
     limit: Duration,
-) -> Result<HttpResponse, Trouble> {
-    let by = Instant::now() + limit;
+) -> Result<HttpResponse, ProbeFailure> {
     let mut driving = JoinSet::new();
-    let head = timeout_at(by, head(context, check, &mut driving));
+    let head = timeout_at(by, head(stream, check, &mut driving));
     let head = head.await.map_err(|_| ProbeFailure::late(limit))??;
     let status = head.status().as_u16();
     let location = head.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -140,17 +124,12 @@ async fn ask(
     Ok(answer)
 }
 
-/// Returns the head of the answer; its body is still to come. `driving` moves the bytes until it is
-/// dropped.
+/// Returns the head of the answer. `driving` moves the bytes of the body until it is dropped.
 async fn head(
-    context: &CheckContext<'_>,
+    stream: Box<dyn ByteStream>,
     check: &HttpCheck,
     driving: &mut JoinSet<()>,
-) -> Result<hyper::Response<Incoming>, Trouble> {
-    let stream = match context.session.dial(&check.host, check.port).await {
-        Err(SessionError::DialRefused { forbidden: true, .. }) => return Err(Trouble::Forbidden),
-        dialled => dialled.map_err(ProbeFailure::silent)?,
-    };
+) -> Result<hyper::Response<Incoming>, ProbeFailure> {
     let stream: Box<dyn ByteStream> = match &check.trust {
         None => stream,
         Some(trust) => tls::wrap(stream, trust, check.name.as_ref().unwrap_or(&check.host)).await?,
@@ -161,7 +140,7 @@ async fn head(
     driving.spawn(async move {
         let _ = connection.await;
     });
-    Ok(sender.send_request(request(check)?).await.map_err(ProbeFailure::silent)?)
+    sender.send_request(request(check)?).await.map_err(ProbeFailure::silent)
 }
 
 fn request(check: &HttpCheck) -> Result<Request<Empty<Bytes>>, ProbeFailure> {
@@ -186,19 +165,15 @@ fn authority(check: &HttpCheck) -> String {
 pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailure> {
     let known = check.headers.iter().map(|header| match &header.value {
         EnvSource::Text(value) => Ok((header.name.as_str(), value.as_str())),
-        _ => Err(ProbeFailure {
-            hopeless: true,
-            ..ProbeFailure::new(format!(
-                "could not be asked: the value of {} was not fetched",
-                header.name
-            ))
-        }),
+        _ => Err(ProbeFailure::hopeless(format!(
+            "could not be asked: the value of {} was not fetched",
+            header.name
+        ))),
     });
     known.collect()
 }
 
-/// Reads until `wanted` was found, the limit is reached, or the body ends. Returns whether it
-/// ended.
+/// Reads until `wanted` was found or the limit is reached. Returns whether the body ended.
 async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };

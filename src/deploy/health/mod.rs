@@ -1,11 +1,10 @@
 //! Health of an undecided release: whether the service runs it and stays up (`proof`), and whether
-//! it answers (`http`, `tcp`, `command`; `via_host` if the server does not forward).
+//! it answers (`http`, `command`; `via_host` if the server does not forward).
 
 mod command;
 mod http;
 mod ports;
 mod proof;
-mod tcp;
 mod tls;
 mod via_host;
 
@@ -13,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::ports::local_ports;
 pub use self::proof::{ProofError, ProofRule, prove, stayed_up};
@@ -26,7 +25,7 @@ use crate::model::service::{Service, ServiceKind};
 use crate::model::words;
 use crate::remote::answer::Judgement;
 use crate::remote::order::{DONE, Hidden, Order};
-use crate::remote::session::Session;
+use crate::remote::session::{ByteStream, Session, SessionError};
 
 /// The shortest time of one try.
 const SHORTEST_TRY: Duration = Duration::from_millis(100);
@@ -69,6 +68,11 @@ impl ProbeFailure {
         Self::new(format!("did not answer: {reason}"))
     }
 
+    /// Returns a failure that another try would not change.
+    fn hopeless(what: impl Into<String>) -> Self {
+        Self { hopeless: true, ..Self::new(what) }
+    }
+
     fn hint(self, hint: Option<String>) -> Self {
         Self { hint, ..self }
     }
@@ -95,8 +99,7 @@ impl Part<'_> {
     }
 }
 
-/// Runs the checks of this part on a host, all at the same time. Fails with the first one that
-/// fails.
+/// Runs the checks of this part on a host, all at once. Fails with the first one that fails.
 pub(super) async fn pass(
     host: &Conversation<'_>,
     switch: &ActivationPlan,
@@ -112,7 +115,7 @@ pub(super) async fn pass(
 
 /// Tries until the check passes or its time is over.
 async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failure> {
-    let CheckTiming { interval, timeout, total, successes } = check.pace;
+    let CheckTiming { interval, timeout: limit, total, successes } = check.pace;
     let what = format!("the health of {} could not be checked", subject(context.host));
     let probe = check.probe.filled(&context.switch.placeholders).map_err(|name| {
         let id = context.switch.id;
@@ -123,15 +126,14 @@ async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failur
     let mut tries = Tries::default();
     loop {
         let left = end.saturating_duration_since(Instant::now()).max(SHORTEST_TRY);
-        tries.note(context.attempt(&probe, timeout.min(left)).await);
+        tries.note(context.attempt(&probe, limit.min(left)).await);
         if tries.in_a_row >= successes {
             return Ok(());
         }
-        if tries.hopeless() {
-            return Err(tries.masked(context.host).await.failure(what, &probe, successes));
-        }
-        if Instant::now() + interval >= end {
-            let what = format!("{} was not healthy within {total:?}", subject(context.host));
+        let hopeless = tries.hopeless();
+        if hopeless || Instant::now() + interval >= end {
+            let late = || format!("{} was not healthy within {total:?}", subject(context.host));
+            let what = if hopeless { what } else { late() };
             return Err(tries.masked(context.host).await.failure(what, &probe, successes));
         }
         sleep(interval).await;
@@ -150,17 +152,33 @@ impl CheckContext<'_> {
     async fn attempt(&self, probe: &HealthProbe, limit: Duration) -> Result<(), ProbeFailure> {
         match probe {
             HealthProbe::Http(check) => http::attempt(self, check, limit).await,
-            HealthProbe::Tcp { host, port } => tcp::attempt(self, host, *port, limit).await,
+            HealthProbe::Tcp { host, port } => match self.dial(host, *port, limit).await? {
+                Some(_) => Ok(()),
+                None => via_host::reach(self, host, *port, limit).await,
+            },
             HealthProbe::Command(text) => command::attempt(self, text, limit).await,
         }
     }
 
-    fn is_via_host(&self) -> bool {
-        self.via_host.load(Ordering::Relaxed)
-    }
-
-    fn switch_to_host(&self) {
-        self.via_host.store(true, Ordering::Relaxed);
+    /// Connects to a port through the session; `None`: the server does not forward.
+    async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        limit: Duration,
+    ) -> Result<Option<Box<dyn ByteStream>>, ProbeFailure> {
+        if self.via_host.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match timeout(limit, self.session.dial(host, port)).await {
+            Ok(Ok(stream)) => Ok(Some(stream)),
+            Ok(Err(SessionError::DialRefused { forbidden: true, .. })) => {
+                self.via_host.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+            Ok(Err(error)) => Err(ProbeFailure::silent(error)),
+            Err(_) => Err(ProbeFailure::late(limit)),
+        }
     }
 }
 

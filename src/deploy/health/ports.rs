@@ -1,22 +1,19 @@
 //! The ports of a host that its health checks connect to.
 
+use std::collections::BTreeSet;
+
 use crate::config::checks::HealthProbe;
 use crate::config::{Config, Host};
 
-/// Returns the ports that the checks of a host ask on the host itself, each once; not those of
-/// slots.
-pub fn local_ports(config: &Config, host: &Host) -> Vec<u16> {
+/// Returns the ports that the checks of a host ask on the host itself; not those of slots.
+pub fn local_ports(config: &Config, host: &Host) -> BTreeSet<u16> {
     let port = |probe: &HealthProbe| match probe {
         HealthProbe::Http(http) => is_local(&http.host).then_some(http.port),
         HealthProbe::Tcp { host, port } => is_local(host).then_some(*port),
         HealthProbe::Command(_) => None,
     };
     let checks = config.health.checks.iter().filter(|check| check.concerns(host));
-    let ports = checks.filter_map(|check| port(&check.probe)).filter(|port| *port != 0);
-    let mut ports: Vec<_> = ports.collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+    checks.filter_map(|check| port(&check.probe)).filter(|port| *port != 0).collect()
 }
 
 fn is_local(host: &str) -> bool {

@@ -15,43 +15,37 @@ use crate::remote::answer::Judgement;
 pub enum ProofError {
     /// The host reports nothing about it.
     Unseen,
-    /// It is not running.
+    /// It is not running: `failed (exit-code)`, `inactive (dead)`, …
     NotActive {
-        /// `failed`, `inactive`, …
-        active: String,
-        /// `exit-code`, `dead`, …
-        sub: String,
+        state: String,
     },
     /// It was started and is not running any more.
-    WentDown { active: String, sub: String },
+    WentDown {
+        state: String,
+    },
     /// It ends by itself, and systemd restarts it.
     Crashing {
-        /// The number of restarts so far.
         restarts: u64,
     },
     /// It was restarted by somebody else while it was judged.
     StartedAnew,
-    /// Its main process is in another release.
+    /// Its main process is in another release, at `path`.
     OtherRelease {
         release: String,
-        /// The directory of the process.
         path: String,
     },
     /// It was reloaded, and nothing shows which code it runs.
     OnlyReloaded,
-    /// It was not started since the flip.
+    /// It was not started since the flip, as `how` shows.
     NotStarted {
-        /// The evidence for it.
         how: &'static str,
     },
-    /// The timer has no next run.
     NoNextRun,
-    /// The proof is weaker than the one that is asked for.
+    /// The proof is weaker than the one that is asked for; `None`: it is up, and nothing shows what
+    /// it runs. `seen` is the place of its main process and its program, as far as possible.
     Weak {
-        /// `None`: it is up, and nothing shows what it runs.
         proof: Option<Proof>,
         least: Proof,
-        /// The place of its main process and its program, as far as they can be seen.
         seen: Option<String>,
     },
 }
@@ -61,7 +55,7 @@ impl ProofError {
     #[must_use]
     pub fn after_its_start(self) -> Self {
         match self {
-            Self::NotActive { active, sub } => Self::WentDown { active, sub },
+            Self::NotActive { state } => Self::WentDown { state },
             other => other,
         }
     }
@@ -71,11 +65,11 @@ impl ProofError {
         let fails = |what: &str| Failure::new(format!("{unit} {what}"));
         match self {
             Self::Unseen => fails("could not be looked at"),
-            Self::NotActive { active, sub } => {
-                fails("is not active").because(format!("systemd calls it {active} ({sub})"))
+            Self::NotActive { state } => {
+                fails("is not active").because(format!("systemd calls it {state}"))
             }
-            Self::WentDown { active, sub } => {
-                fails("did not stay up").because(format!("systemd calls it {active} ({sub})"))
+            Self::WentDown { state } => {
+                fails("did not stay up").because(format!("systemd calls it {state}"))
             }
             Self::Crashing { restarts } => {
                 let times = times(restarts);
@@ -89,25 +83,25 @@ impl ProofError {
                 .because(format!("its main process is in {path}, which belongs to {release}")),
             Self::OnlyReloaded => fails("may still run what ran before")
                 .because("a reload keeps its main process, and no process of it is in the release")
-                .hint(Some(
+                .hint(
                     "a check with `body` or a `command` can show what it serves; or use \
                      `action = \"restart\"`"
                         .to_owned(),
-                )),
+                ),
             Self::NotStarted { how } => fails("still runs what ran before")
                 .because(format!("it has not been started since the flip: {how}")),
             Self::NoNextRun => fails("has no next run")
                 .because("systemd calls it active, and knows no time at which it elapses")
-                .hint(Some(format!("on the host: `systemctl list-timers {unit}`"))),
+                .hint(format!("on the host: `systemctl list-timers {unit}`")),
             Self::Weak { proof, least, seen } => {
                 let proof = proof.map_or("up, which shows nothing", Proof::word);
                 fails("may not run the release")
                     .because(seen.unwrap_or_default())
                     .because(format!("it is {proof}, and `proof` asks for {}", least.word()))
-                    .hint(Some(format!(
+                    .hint(format!(
                         "let WorkingDirectory= or ExecStart= of {unit} go through `current`, or ask \
                          for a weaker `proof`"
-                    )))
+                    ))
             }
         }
     }
@@ -217,9 +211,7 @@ fn is_up(unit: &UnitState) -> Result<(), ProofError> {
         (_, "auto-restart" | "auto-restart-queued") => {
             Err(ProofError::Crashing { restarts: unit.restarts + 1 })
         }
-        (active, sub) => {
-            Err(ProofError::NotActive { active: active.to_owned(), sub: sub.to_owned() })
-        }
+        (active, sub) => Err(ProofError::NotActive { state: format!("{active} ({sub})") }),
     }
 }
 
@@ -260,8 +252,7 @@ fn was_started(unit: &UnitState, found: &Judgement) -> Result<(), ProofError> {
     Err(ProofError::NotStarted { how })
 }
 
-/// Returns whether systemd tells by times alone that there was a start, or nobody knows of the
-/// flip.
+/// Returns whether systemd tells of a start by times alone, or nobody knows of the flip.
 fn has_start(unit: &UnitState, found: &Judgement) -> bool {
     let known = unit.exec_start_at.is_some_and(|at| at > 0) && found.before_exec_start.is_some();
     known || found.flip_ticks.is_none()
@@ -307,6 +298,13 @@ mod tests {
     /// Returns the judgement of a unit that was started well and whose process cannot be seen,
     /// changed as `KEY=VALUE` words say.
     fn look(changes: &str) -> Judgement {
+        let before = if changes.contains("invocation= ") { "" } else { "a" };
+        let mut found = Judgement {
+            before_invocation: before.to_owned(),
+            flip_ticks: Some(100),
+            real_path: NEW.to_owned(),
+            ..Judgement::default()
+        };
         let mut unit = UnitState {
             name: "todo.service".to_owned(),
             active: "active".to_owned(),
@@ -316,9 +314,14 @@ mod tests {
             working_directory: "/srv/todo/current".to_owned(),
             ..UnitState::default()
         };
-        for (key, value) in changes.split(' ').filter_map(|word| word.split_once('=')) {
+        for word in changes.split(' ') {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
             let text = value.to_owned();
             match key {
+                "" => {}
+                "inside" => found.inside = true,
+                "renewed" => found.renewed = true,
+                "worker" => found.worker = true,
                 "active" => unit.active = text,
                 "sub" => unit.sub = text,
                 "invocation" => unit.invocation = text,
@@ -333,23 +336,12 @@ mod tests {
                 "at" => unit.exec_start_at = value.parse().ok(),
                 "next" => unit.has_next_run = value == "yes",
                 "bind" => unit.mounts = text.replace('+', " "),
-                "before" => {}
+                "before" => found.before_exec_start = value.parse().ok(),
                 "restarts" => unit.restarts = value.parse().unwrap_or_default(),
                 _ => panic!("{key}"),
             }
         }
-        Judgement {
-            unit: Some(unit),
-            before_invocation: if changes.contains("invocation= ") { "" } else { "a" }.to_owned(),
-            before_exec_start: changes
-                .split_once("before=")
-                .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()),
-            renewed: changes.contains("renewed"),
-            flip_ticks: Some(100),
-            real_path: NEW.to_owned(),
-            inside: changes.contains("inside"),
-            worker: changes.contains("worker"),
-        }
+        Judgement { unit: Some(unit), ..found }
     }
 
     /// Returns the judgement of such a look by a rule, in words.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -26,9 +26,8 @@ pub(super) async fn wrap(
     trust: &Trust,
     name: &str,
 ) -> Result<Box<dyn ByteStream>, ProbeFailure> {
-    let hopeless = |error: &dyn std::fmt::Display| ProbeFailure {
-        hopeless: true,
-        ..ProbeFailure::new(format!("could not be asked: {error}"))
+    let hopeless = |error: &dyn std::fmt::Display| {
+        ProbeFailure::hopeless(format!("could not be asked: {error}"))
     };
     let config = config(trust).map_err(|error| hopeless(&error))?;
     let server = ServerName::try_from(name.to_owned()).map_err(|error| hopeless(&error))?;
@@ -53,48 +52,38 @@ fn config(trust: &Trust) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions()?;
-    let takes = match trust {
+    let (listed, signed) = match trust {
         Trust::Public => {
             let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
         }
-        Trust::Anybody => Takes::Any,
-        Trust::Only { pem, .. } => Takes::listed(pem, Arc::clone(&provider))?,
+        Trust::Anybody => (Vec::new(), None),
+        Trust::Only { pem, .. } => {
+            let listed: Vec<_> =
+                CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect();
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(listed.iter().cloned());
+            let roots = Arc::new(roots);
+            let signed = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            let signed = signed.build().map_err(|error| Error::General(error.to_string()))?;
+            (listed, Some(signed))
+        }
     };
-    let verifier = Verifier { takes, algorithms: provider.signature_verification_algorithms };
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = Verifier { listed, signed, algorithms };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     Ok(builder.with_no_client_auth())
 }
 
-/// Signatures are always verified, whichever certificates are accepted.
+/// Accepts certificates in a list, and those that they signed, for the names in them; without a
+/// list, any. Signatures are always verified.
 #[derive(Debug)]
 struct Verifier {
-    takes: Takes,
+    /// These need not belong to an authority.
+    listed: Vec<CertificateDer<'static>>,
+    /// `None`: any certificate is accepted.
+    signed: Option<Arc<WebPkiServerVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
-}
-
-/// Accepts certificates by a list.
-#[derive(Debug)]
-enum Takes {
-    Any,
-    /// Certificates in a list, and those that they signed, for the names in them. One in the list
-    /// need not belong to an authority.
-    Listed {
-        listed: Vec<CertificateDer<'static>>,
-        signed: Arc<WebPkiServerVerifier>,
-    },
-}
-
-impl Takes {
-    fn listed(pem: &str, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
-        let listed: Vec<_> =
-            CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect();
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(listed.iter().cloned());
-        let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        let signed = signed.build().map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self::Listed { listed, signed })
-    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -106,17 +95,12 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match &self.takes {
-            Takes::Any => Ok(ServerCertVerified::assertion()),
-            Takes::Listed { listed, .. } if listed.contains(&shown.clone().into_owned()) => {
-                let parsed = ParsedCertificate::try_from(shown)?;
-                rustls::client::verify_server_name(&parsed, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            Takes::Listed { signed, .. } => {
-                signed.verify_server_cert(shown, between, name, ocsp, now)
-            }
+        let Some(signed) = &self.signed else { return Ok(ServerCertVerified::assertion()) };
+        if !self.listed.contains(&shown.clone().into_owned()) {
+            return signed.verify_server_cert(shown, between, name, ocsp, now);
         }
+        rustls::client::verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

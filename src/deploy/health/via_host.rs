@@ -105,9 +105,8 @@ fn needs_curl(context: &CheckContext<'_>) -> Result<(), ProbeFailure> {
     if tools.is_some_and(|tools| tools.contains("curl")) {
         return Ok(());
     }
-    let what = "could not be asked: the server forbids forwarding, and curl is missing".to_owned();
-    let failure = ProbeFailure { hopeless: true, ..ProbeFailure::new(what) };
-    Err(failure.hint(Some(WITHOUT_CURL.to_owned())))
+    let what = "could not be asked: the server forbids forwarding, and curl is missing";
+    Err(ProbeFailure::hopeless(what).hint(Some(WITHOUT_CURL.to_owned())))
 }
 
 fn bracketed(host: &str, port: u16) -> String {

@@ -2,7 +2,7 @@
 
 use super::super::event::Event;
 use super::super::health::Part;
-use super::super::judge::{Judged, NotWell};
+use super::super::judge::Judged;
 use super::super::order_text::partly;
 use super::super::outcome::{Failure, HostResult, once};
 use super::super::plan::ActivationPlan;
@@ -13,19 +13,6 @@ use crate::model::words::list;
 use crate::remote::frames::Response;
 use crate::remote::order::{DONE, NOT_REVERTED, Order, PARTLY, REVERTED};
 use crate::remote::replies::Reply;
-
-/// The reason why a release was not activated.
-struct NotActivated {
-    failure: Failure,
-    /// The agent's answer; `None`: contact was lost.
-    answer: Option<Response>,
-}
-
-impl AsRef<Failure> for NotActivated {
-    fn as_ref(&self) -> &Failure {
-        &self.failure
-    }
-}
 
 impl HostRun<'_> {
     /// Makes the release live and judges it. When this fails, the host is reverted already, or the
@@ -49,33 +36,24 @@ impl HostRun<'_> {
         plan: &ActivationPlan,
         order: &Order,
     ) -> Result<(), Failure> {
-        match self.talk.step(step, self.order_activation(plan, order)).await {
-            Ok(()) => Ok(()),
-            Err(NotActivated { failure, answer: Some(answer) }) => {
-                self.end(self.activation_failed(plan, &failure, &answer));
-                Err(failure)
+        let mut said = None;
+        let work = async {
+            let answer = self.talk.ask(order).await?;
+            if answer.code == DONE {
+                return Ok(());
             }
-            Err(NotActivated { failure, answer: None }) => {
-                self.revert(&failure, RevertReason::Interrupted).await;
-                Err(failure)
-            }
+            let failure = Failure::new(format!("could not activate {}", plan.id));
+            let failure = failure.because(once(partly(&answer).0));
+            said = Some(answer);
+            Err(failure)
+        };
+        let Err(failure) = self.talk.step(step, work).await else { return Ok(()) };
+        match said {
+            Some(answer) => self.end(self.activation_failed(plan, &failure, &answer)),
+            // Contact was lost.
+            None => self.revert(&failure, RevertReason::Interrupted).await,
         }
-    }
-
-    async fn order_activation(
-        &self,
-        plan: &ActivationPlan,
-        order: &Order,
-    ) -> Result<((), String), NotActivated> {
-        match self.talk.ask(order).await {
-            Ok(answer) if answer.code == DONE => Ok(((), String::new())),
-            Ok(answer) => {
-                let what = format!("could not activate {}", plan.id);
-                let failure = Failure::new(what).because(once(partly(&answer).0));
-                Err(NotActivated { failure, answer: Some(answer) })
-            }
-            Err(error) => Err(NotActivated { failure: error.into(), answer: None }),
-        }
+        Err(failure)
     }
 
     /// Returns the result of an activation that failed: the agent has dealt with it by itself.
@@ -95,8 +73,7 @@ impl HostRun<'_> {
         }
     }
 
-    /// Returns the result that what was live before is live again. `but` says what is not as it
-    /// was.
+    /// Returns the result that what was live before is live again. `but` tells what is different.
     pub(super) fn back_again(
         &self,
         plan: &ActivationPlan,
@@ -147,10 +124,11 @@ impl HostRun<'_> {
         plan: &ActivationPlan,
         part: Part<'_>,
     ) -> Result<Judged, Failure> {
-        match self.talk.step("judge", self.talk.judge(plan, part)).await {
+        let judging = self.talk.judge(plan, part);
+        match self.talk.step_that_took("judge", judging, |_| None).await {
             Ok(judged) => Ok(judged),
-            Err(NotWell { failure, service }) => {
-                let failure = self.talk.with_journal(failure, service).await;
+            Err(doubt) => {
+                let failure = self.talk.with_journal(doubt).await;
                 let stopped = self.talk.cx.cancel.asked();
                 let reason =
                     if stopped { RevertReason::Interrupted } else { RevertReason::Unhealthy };
@@ -160,13 +138,12 @@ impl HostRun<'_> {
         }
     }
 
-    /// Looks again at a release that was judged well some time ago, and reverts it if it is not
-    /// well any more.
+    /// Looks again at a release that was judged well before, and reverts it if it is not well now.
     pub async fn confirm(&mut self) -> Result<(), Failure> {
         let HostPhase::Undecided { judged: Some(judged) } = &self.phase else { return Ok(()) };
         let Some(plan) = &self.plan.activate else { return Ok(()) };
         let Err(doubt) = self.talk.confirm(plan, judged).await else { return Ok(()) };
-        let failure = self.talk.with_journal(doubt.failure, doubt.service).await;
+        let failure = self.talk.with_journal(doubt).await;
         self.revert(&failure, RevertReason::Unhealthy).await;
         Err(failure)
     }

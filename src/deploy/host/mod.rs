@@ -3,13 +3,17 @@
 mod activate;
 mod recover;
 
+use std::sync::Arc;
+
 use super::context::RunContext;
 use super::conversation::Conversation;
 use super::judge::Judged;
 use super::order_text::{failed_to, order_failure};
 use super::outcome::{Done, Failure, HostResult};
-use super::plan::HostPlan;
+use super::plan::{HostPlan, Planner};
+use crate::artifact::PreparedDelta;
 use crate::config::Host;
+use crate::model::delta::BaseState;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::remote::conversation::Sent;
@@ -18,9 +22,11 @@ use crate::remote::replies::Reply;
 
 /// One host in a run.
 pub struct HostRun<'a> {
-    /// The host, and the conversation with it.
     pub talk: Conversation<'a>,
-    /// The plan that is executed.
+    /// What it has of its live release and of an interrupted upload, as far as it said.
+    pub base: BaseState,
+    /// What it lacks of the release to be made, once that was found.
+    pub prepared: Option<Arc<PreparedDelta>>,
     pub plan: HostPlan,
     pub phase: HostPhase,
     /// The work that was done so far.
@@ -35,12 +41,8 @@ pub struct HostRun<'a> {
 pub enum HostPhase {
     /// Nothing that is live was touched.
     Open,
-    /// The new release is or may be live, and nothing is decided. `judged` is set once it was
-    /// judged well.
-    Undecided {
-        /// The findings of the judgement, for a second look before the commit.
-        judged: Option<Box<Judged>>,
-    },
+    /// The new release is or may be live, and nothing is decided. It was judged well, if `judged`.
+    Undecided { judged: Option<Box<Judged>> },
     /// It was told to keep the release and has not answered.
     Committing,
     /// The release stays.
@@ -54,6 +56,8 @@ impl<'a> HostRun<'a> {
     pub fn new(cx: RunContext<'a>, host: &'a Host) -> Self {
         Self {
             talk: Conversation::new(cx, host),
+            base: BaseState::default(),
+            prepared: None,
             plan: HostPlan::default(),
             phase: HostPhase::Open,
             done: Done::default(),
@@ -65,6 +69,14 @@ impl<'a> HostRun<'a> {
     /// Returns the name of the host.
     pub fn name(&self) -> &'a str {
         &self.talk.host.name
+    }
+
+    /// Returns what makes plans for the host; `None` if the run does not go on here, or before the
+    /// first look. The run goes on without the hosts that are `skipped`.
+    pub fn planner<'p>(&'p self, skipped: &'p [String]) -> Option<Planner<'p>> {
+        let RunContext { config, run, .. } = self.talk.cx;
+        let state = self.talk.state.as_ref().filter(|_| self.takes_part())?;
+        Some(Planner { config, run, skipped, host: self.talk.host, state })
     }
 
     /// Returns whether the run goes on here.
@@ -87,8 +99,7 @@ impl<'a> HostRun<'a> {
         self.talk.state.as_ref().and_then(HostState::live)
     }
 
-    /// Returns whether the new release was activated and could not stay, or another failure ended
-    /// the run here.
+    /// Returns whether a failure ended the run here; a host that was skipped did not fail.
     pub fn has_failed(&self) -> bool {
         match &self.phase {
             HostPhase::Ended(result) => !matches!(result, HostResult::Skipped { .. }),
@@ -114,7 +125,7 @@ impl<'a> HostRun<'a> {
     /// Records that the release waits to be activated, if that is planned.
     pub async fn set_waiting(&mut self) -> Result<(), Failure> {
         match &self.plan.waiting {
-            Some(order) => self.talk.obey(order).await.map(|_| ()),
+            Some(order) => self.talk.obey(order).await,
             None => Ok(()),
         }
     }
@@ -143,8 +154,7 @@ impl<'a> HostRun<'a> {
         failures
     }
 
-    /// Sends the whole clean-up. With `after`, the host skips it unless the order before it is
-    /// done.
+    /// Sends the whole clean-up. With `after`, the host skips it unless the order before is done.
     fn send_clean(&mut self, after: bool, last: bool) {
         let orders = self.plan.clean.iter().cloned();
         let orders = orders.map(|order| Sent { chained: after, ..order.into() }).collect();

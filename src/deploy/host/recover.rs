@@ -102,8 +102,9 @@ impl HostRun<'_> {
         }
     }
 
-    /// Commits or reverts what an interrupted run left, then looks again.
-    pub async fn recover(&mut self, recovery: Recovery) -> Result<(), Failure> {
+    /// Commits or reverts what an interrupted run left, if anything, then looks again.
+    pub async fn recover(&mut self, recovery: Option<Recovery>) -> Result<(), Failure> {
+        let Some(recovery) = recovery else { return Ok(()) };
         self.plan.recover.push(recovery.clone());
         match recovery {
             Recovery::Conclude { plan, verdict, reason } => {

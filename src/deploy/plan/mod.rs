@@ -5,16 +5,15 @@ mod error;
 mod planner;
 mod refusals;
 mod slots;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::error::{ActivateError, Offer, PlanError, RollbackError, WhyNotStaged};
-pub use self::planner::{
-    Planner, STAGED_FOR, WantedRelease, activation_target, is_staged, is_unchanged, new_id,
-    release_vars, rollback_target, run_vars,
-};
-pub use self::refusals::check_newer;
+pub use self::error::{PlanError, WhyNotStaged};
+pub use self::planner::{Planner, STAGED_FOR, WantedRelease, new_id, release_vars, run_vars};
+pub use self::refusals::newer;
+pub use self::targets::{activation_target, rollback_target};
 use super::outcome::Failure;
 use super::run::record;
 use crate::artifact::PreparedDelta;
@@ -51,23 +50,18 @@ impl HostPlan {
     /// Returns the orders that are sent if all goes well. Questions, and the upload between the
     /// clean-up and the check, are not among them.
     pub fn orders(&self) -> Vec<Order> {
-        let recover = self.recover.iter().flat_map(Recovery::orders);
-        let make = self.make.iter().flat_map(MakeRelease::orders);
-        let activate = self.activate.iter().flat_map(ActivationPlan::orders);
-        let waiting = self.waiting.iter().cloned();
-        recover
-            .chain(make)
-            .chain(waiting)
-            .chain(activate)
-            .chain(self.clean.iter().cloned())
-            .collect()
+        let mut all: Vec<_> = self.recover.iter().flat_map(Recovery::orders).collect();
+        all.extend(self.make.iter().flat_map(MakeRelease::orders));
+        all.extend(self.waiting.clone());
+        all.extend(self.activate.iter().flat_map(ActivationPlan::orders));
+        all.extend(self.clean.clone());
+        all
     }
 }
 
 /// The steps that make a release on one host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MakeRelease {
-    /// The new release.
     pub id: ReleaseId,
     /// Deletes interrupted uploads, except the one that is continued.
     pub clean_up: Option<Order>,
@@ -162,8 +156,7 @@ impl ActivationPlan {
         Order::Commit { hooks: AgentHook::limit(&self.hooks, &[HookPlace::Committed]) }
     }
 
-    /// Returns the order that reverts the activation, with the reason for the ledger and what
-    /// failed.
+    /// Returns the order that reverts the activation, with the reason for the ledger and the cause.
     pub fn revert(&self, reason: RevertReason, cause: &Failure) -> Order {
         let hooks = AgentHook::limit(&self.hooks, &[HookPlace::Reverted]);
         Order::Revert { reason, cause: Hidden(cause.what.clone()), hooks }
@@ -240,15 +233,9 @@ impl ActivationPlan {
 pub enum Recovery {
     /// It is live: judge it, then commit or revert it.
     Judge(Box<ActivationPlan>),
-    /// It was decided on, or is not live: the ledger may lack the word, and hooks may be left to
-    /// run.
-    Conclude {
-        plan: Box<ActivationPlan>,
-        /// `Committed` or `Reverted`.
-        verdict: HookPlace,
-        /// The reason of a revert that the ledger lacks.
-        reason: Option<RevertReason>,
-    },
+    /// It was decided on, or is not live: hooks of the verdict, `Committed` or `Reverted`, may be
+    /// left to run, and the ledger may lack a revert for this reason.
+    Conclude { plan: Box<ActivationPlan>, verdict: HookPlace, reason: Option<RevertReason> },
     /// Other hosts of its run committed it: make it live here too.
     Forward(Box<ActivationPlan>),
 }

@@ -6,25 +6,20 @@ use std::sync::Arc;
 use chrono::{SecondsFormat, TimeDelta};
 
 use super::error::WhyNotStaged;
-use super::{
-    ActivateError, ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery, RollbackError,
-};
+use super::{ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery};
 use crate::artifact::PreparedDelta;
 use crate::config::placeholders::Placeholders;
 use crate::config::{Config, Hook, Host};
 use crate::deploy::divergence::Divergence;
-use crate::deploy::goal::{Build, PruneRule, RollbackTarget, describe_restart};
+use crate::deploy::goal::{Build, PruneRule, describe_restart};
 use crate::deploy::plan::refusals::latest;
-use crate::deploy::retention::{
-    common_candidate, common_staged, once_live, rollback_candidates, to_prune, why_kept,
-};
+use crate::deploy::retention::{once_live, rollback_candidates, to_prune, why_kept};
 use crate::deploy::run::{Run, record};
-use crate::model::digest::Digest;
 use crate::model::hook::HookPlace;
 use crate::model::host_state::{HostState, OwedHooks};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
+use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
 use crate::model::note::Note;
 use crate::model::slots::Slot;
@@ -33,17 +28,20 @@ use crate::remote::order::{AgentHook, Order, Record, Relist, Verdicts};
 /// The time for which a staged release waits to be activated.
 pub const STAGED_FOR: TimeDelta = TimeDelta::days(7);
 
-/// The values that all plans of one run share.
-#[derive(Debug, Clone)]
+/// The values that the plan of one host is made from, beside the goal.
+#[derive(Debug, Clone, Copy)]
 pub struct Planner<'a> {
     pub config: &'a Config,
     pub run: &'a Run,
     /// Names of hosts that the run goes on without.
-    pub skipped: Arc<[String]>,
+    pub skipped: &'a [String],
+    pub host: &'a Host,
+    /// The host as the last look found it.
+    pub state: &'a HostState,
 }
 
 /// The release that a deploy makes on one host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct WantedRelease<'a> {
     pub build: &'a Build,
     /// The part of the build that goes into a release.
@@ -54,89 +52,60 @@ pub struct WantedRelease<'a> {
 
 impl Planner<'_> {
     /// Returns the plan that makes `wanted` live as `id`, or the first reason against it.
-    pub fn deploy(
-        &self,
-        host: &Host,
-        state: &HostState,
-        wanted: WantedRelease<'_>,
-        id: ReleaseId,
-    ) -> Result<HostPlan, PlanError> {
-        if let Some(refusal) = self.refusals(state, Some(wanted)).into_iter().next() {
-            return Err(refusal);
-        }
-        let mut activate = self.activation(host, state, id);
+    pub fn deploy(&self, wanted: WantedRelease<'_>, id: ReleaseId) -> Result<HostPlan, PlanError> {
+        self.refuse(Some(wanted))?;
+        let mut activate = self.activation(id);
         activate.verdicts.committed.note = self.deployed_note(id, wanted.build.revision.as_deref());
         let slot = activate.placeholders.slot.take();
         activate.placeholders = Placeholders { slot, ..wanted.build.placeholders(id) };
-        let notes = self.notes(state, Some(wanted));
+        let notes = self.notes(Some(wanted));
         Ok(HostPlan {
-            recover: Vec::new(),
-            make: Some(self.make(host, state, wanted, id)),
-            clean: self.clean_after(state, &as_if_live(state, &activate)),
+            make: Some(self.make(wanted, id)),
+            clean: self.clean_after(&as_if_live(self.state, &activate)),
             activate: Some(activate),
             warnings: notes.iter().map(Note::to_string).collect(),
             ..HostPlan::default()
         })
     }
 
-    /// Returns the plan that makes `wanted` as `id`, to be activated later, or the first reason
-    /// against it.
-    pub fn stage(
-        &self,
-        host: &Host,
-        state: &HostState,
-        wanted: WantedRelease<'_>,
-        id: ReleaseId,
-    ) -> Result<HostPlan, PlanError> {
-        let deploy = self.deploy(host, state, wanted, id)?;
-        let until = state.facts.clock + STAGED_FOR;
+    /// Returns the plan that makes `wanted` as `id`, to be activated later, or why there is none.
+    pub fn stage(&self, wanted: WantedRelease<'_>, id: ReleaseId) -> Result<HostPlan, PlanError> {
+        let deploy = self.deploy(wanted, id)?;
+        let until = self.state.facts.clock + STAGED_FOR;
         let expires = Some(until.to_rfc3339_opts(SecondsFormat::Secs, true));
-        let staged = Entry { expires, ..self.staged_entry(host, state, wanted.build, id) };
+        let staged = Entry { expires, ..self.staged_entry(wanted.build, id) };
         Ok(HostPlan {
             waiting: Some(Order::Record(record(&staged, String::new()))),
             activate: None,
-            clean: self.clean_after(state, &state.holding(staged)),
+            clean: self.clean_after(&self.state.holding(staged)),
             ..deploy
         })
     }
 
     /// Returns the plan that makes the staged release `id` live, or why it cannot be.
-    pub fn activate(
-        &self,
-        host: &Host,
-        state: &HostState,
-        id: ReleaseId,
-    ) -> Result<HostPlan, PlanError> {
-        if state.live() == Some(id) {
+    pub fn activate(&self, id: ReleaseId) -> Result<HostPlan, PlanError> {
+        if self.state.live() == Some(id) {
             return Ok(HostPlan::default());
         }
-        if let Some(refusal) = self.refusals(state, None).into_iter().next() {
-            return Err(refusal);
-        }
-        if let Some(why) = why_not_staged(state, id) {
+        self.refuse(None)?;
+        if let Some(why) = why_not_staged(self.state, id) {
             return Err(PlanError::NotStaged { id, why });
         }
-        let mut activate = self.known_activation(host, state, id)?;
+        let mut activate = self.known_activation(id)?;
         let revision = activate.placeholders.revision.clone();
         activate.verdicts.committed.note = self.deployed_note(id, revision.as_deref());
         Ok(HostPlan {
-            clean: self.clean_after(state, &as_if_live(state, &activate)),
+            clean: self.clean_after(&as_if_live(self.state, &activate)),
             activate: Some(activate),
-            warnings: state.not_understood(),
+            warnings: self.state.not_understood(),
             ..HostPlan::default()
         })
     }
 
     /// Returns the plan that makes the existing release `id` live again, or why it cannot be.
-    pub fn rollback(
-        &self,
-        host: &Host,
-        state: &HostState,
-        id: ReleaseId,
-    ) -> Result<HostPlan, PlanError> {
-        if let Some(refusal) = self.refusals(state, None).into_iter().next() {
-            return Err(refusal);
-        }
+    pub fn rollback(&self, id: ReleaseId) -> Result<HostPlan, PlanError> {
+        let state = self.state;
+        self.refuse(None)?;
         if !state.ids().contains(&id) {
             let candidates = rollback_candidates(state);
             return Err(PlanError::NotThere { id, candidates });
@@ -144,7 +113,7 @@ impl Planner<'_> {
         if state.unfinished.contains(&id.to_string()) {
             return Err(PlanError::Unfinished { id });
         }
-        let mut activate = self.known_activation(host, state, id)?;
+        let mut activate = self.known_activation(id)?;
         let hosts = self.hosts_note();
         activate.verdicts.committed.note =
             format!("{} rolled back to release {id}{hosts}", self.run.who);
@@ -153,44 +122,44 @@ impl Planner<'_> {
         Ok(HostPlan { activate, warnings: state.not_understood(), ..HostPlan::default() })
     }
 
-    /// Returns the plan that deletes old releases and what interrupted runs left, or why nothing
-    /// may be deleted.
-    pub fn prune(&self, state: &HostState, rule: PruneRule) -> Result<HostPlan, PlanError> {
-        self.check_prune(state)?;
+    /// Returns the plan that deletes old releases and leftovers, or why nothing may be deleted.
+    pub fn prune(&self, rule: PruneRule) -> Result<HostPlan, PlanError> {
+        self.not_prunable().map_or(Ok(()), Err)?;
+        let names = to_prune(self.state, rule);
         Ok(HostPlan {
-            clean: self.clean(state, to_prune(state, rule)),
-            warnings: self.doubts(state),
-            kept: to_prune(state, rule).is_empty().then(|| why_kept(state, rule)),
+            warnings: self.doubts(),
+            kept: names.is_empty().then(|| why_kept(self.state, rule)),
+            clean: self.clean(names),
             ..HostPlan::default()
         })
     }
 
     /// Returns how to recover the release that an interrupted run left undecided, if there is one.
-    pub fn recover(&self, host: &Host, state: &HostState) -> Option<Recovery> {
-        let Some((id, history)) = state.undecided() else { return self.conclude(host, state) };
+    pub fn recover(&self) -> Option<Recovery> {
+        let Some((id, history)) = self.state.undecided() else { return self.conclude() };
         let back = history.back.unwrap_or_default();
-        if state.live() == Some(id) {
-            let plan = self.activation_after(host, state, id, back);
+        if self.state.live() == Some(id) {
+            let plan = self.activation_after(id, back);
             let plan = ActivationPlan { activated: Vec::new(), ..plan };
             return Some(Recovery::Judge(Box::new(plan)));
         }
-        let mut plan = self.activation(host, state, id);
+        let mut plan = self.activation(id);
         plan.verdicts.reverted.note = format!("release {id} was found reverted");
         let reason = Some(RevertReason::FoundReverted);
         Some(Recovery::conclude(plan, HookPlace::Reverted, reason))
     }
 
     /// Returns how to finish a verdict whose hooks were not run to their end, if there is one.
-    fn conclude(&self, host: &Host, state: &HostState) -> Option<Recovery> {
-        let OwedHooks { id, place } = state.owed?;
-        let history = state.ledger.history(id).filter(|_| place == HookPlace::Committed);
-        let back = history.and_then(|history| history.back).unwrap_or(state.current.raw());
-        Some(Recovery::conclude(self.activation_after(host, state, id, back), place, None))
+    fn conclude(&self) -> Option<Recovery> {
+        let OwedHooks { id, place } = self.state.owed?;
+        let history = self.state.ledger.history(id).filter(|_| place == HookPlace::Committed);
+        let back = history.and_then(|history| history.back).unwrap_or(self.state.current.raw());
+        Some(Recovery::conclude(self.activation_after(id, back), place, None))
     }
 
     /// Returns how a release that other hosts of its run committed becomes live here too.
-    pub fn forward(&self, host: &Host, state: &HostState, split: &Divergence) -> Recovery {
-        let mut plan = self.activation(host, state, split.id);
+    pub fn forward(&self, split: &Divergence) -> Recovery {
+        let mut plan = self.activation(split.id);
         let hosts = split.committed.join(", ");
         plan.verdicts.committed.note =
             format!("release {} is live as on {hosts}, by {}", split.id, self.run.who);
@@ -198,36 +167,30 @@ impl Planner<'_> {
         Recovery::Forward(Box::new(plan))
     }
 
-    /// Returns the ledger entry about the release that is left for `id`. A newer `id` says nothing
-    /// against the one that is left.
+    /// Returns the ledger entry about the release that is left for `id`, unless `id` is newer.
     fn left(&self, left: ReleaseId, id: ReleaseId) -> Option<Record> {
         let reason = Entry::rolled_back_to(id);
         let entry = Entry { reason, ..self.run.entry(LedgerEvent::RolledBack, &left.to_string()) };
         (id < left).then(|| record(&entry, String::new()))
     }
 
-    fn staged_entry(&self, host: &Host, state: &HostState, build: &Build, id: ReleaseId) -> Entry {
+    fn staged_entry(&self, build: &Build, id: ReleaseId) -> Entry {
         Entry {
             artifact: Some(build.digest),
             size: Some(build.manifest.size()),
-            env: build.env_digest(self.config, host, &state.key),
-            config: Some(build.config_digest(self.config, host, &state.key)),
+            env: build.env_digest(self.config, self.host, &self.state.key),
+            config: Some(build.config_digest(self.config, self.host, &self.state.key)),
             revision: build.revision.clone(),
-            began: Some(state.began()),
+            began: Some(self.state.began()),
             app: Some(self.config.app.clone()),
             ..self.run.entry(LedgerEvent::Staged, &id.to_string())
         }
     }
 
-    fn make(
-        &self,
-        host: &Host,
-        state: &HostState,
-        WantedRelease { build, release, prepared }: WantedRelease<'_>,
-        id: ReleaseId,
-    ) -> MakeRelease {
+    fn make(&self, wanted: WantedRelease<'_>, id: ReleaseId) -> MakeRelease {
+        let WantedRelease { build, release, prepared } = wanted;
         let used = prepared.delta.partial.clone();
-        let other_parts = state.parts().any(|part| Some(part) != used.as_deref());
+        let other_parts = self.state.parts().any(|part| Some(part) != used.as_deref());
         let failed = self.run.entry(LedgerEvent::Failed, &id.to_string());
         MakeRelease {
             id,
@@ -236,25 +199,18 @@ impl Planner<'_> {
             files: release.manifest.files(),
             size: release.manifest.size(),
             digest: release.digest,
-            then: self.around(host, state, build, release, id),
-            failed: Entry { began: Some(state.began()), ..failed },
+            then: self.around(build, release, id),
+            failed: Entry { began: Some(self.state.began()), ..failed },
         }
     }
 
     /// Returns the orders that turn a checked upload into a complete release.
-    fn around(
-        &self,
-        host: &Host,
-        state: &HostState,
-        build: &Build,
-        release: &Sealed,
-        id: ReleaseId,
-    ) -> Vec<Order> {
+    fn around(&self, build: &Build, release: &Sealed, id: ReleaseId) -> Vec<Order> {
         let mut orders = Vec::new();
         if !self.config.links.is_empty() {
             orders.push(Order::Link { id, links: self.config.links.clone() });
         }
-        let env = self.config.env_on(host).filter(|spec| build.env_bytes(spec).is_some());
+        let env = self.config.env_on(self.host).filter(|spec| build.env_bytes(spec).is_some());
         let env: Vec<_> = env.collect();
         orders.extend(env.iter().map(|spec| Order::Env {
             id,
@@ -262,15 +218,14 @@ impl Planner<'_> {
             file: spec.file.clone(),
             mode: spec.mode.clone(),
             group: spec.group.clone(),
-            keys: build.env_keys(spec, &state.key),
+            keys: build.env_keys(spec, &self.state.key),
         }));
         let brings_revision = release.manifest.holds("REVISION");
         if let Some(revision) = build.revision.clone().filter(|_| !brings_revision) {
             orders.push(Order::Revision { id, revision });
         }
-        let vars = self.hook_vars(host, state, id);
-        let hooks = self.hooks("staged", &self.config.hooks.staged, host, &vars, id);
-        let keep = self.keep(state, id);
+        let hooks = self.hooks("staged", &self.config.hooks.staged, &self.hook_vars(id), id);
+        let keep = self.keep(id);
         let relist = if !hooks.is_empty() {
             Relist::Yes
         } else if keep.is_none() && release.manifest.digest() == build.digest {
@@ -283,21 +238,21 @@ impl Planner<'_> {
         orders.extend(keep);
         let env = env.iter().map(|spec| spec.file.clone()).collect();
         orders.push(Order::Seal { id, relist, env });
-        if self.config.unit_files_on(host).next().is_some() {
+        if self.config.unit_files_on(self.host).next().is_some() {
             orders.push(Order::Units { id });
         }
-        if self.config.services_on(host).any(|service| service.image.is_some()) {
+        if self.config.services_on(self.host).any(|service| service.image.is_some()) {
             orders.push(Order::Image { id });
         }
-        let staged = self.staged_entry(host, state, build, id);
+        let staged = self.staged_entry(build, id);
         orders.push(Order::Stage { id, record: record(&staged, String::new()) });
         orders
     }
 
     /// Returns the order that keeps files of earlier releases, if there are any.
-    fn keep(&self, state: &HostState, id: ReleaseId) -> Option<Order> {
+    fn keep(&self, id: ReleaseId) -> Option<Order> {
         let assets = self.config.assets.as_ref()?;
-        let from = once_live(state, assets.releases);
+        let from = once_live(self.state, assets.releases);
         (!from.is_empty()).then(|| Order::Keep { id, from, paths: assets.keep.clone() })
     }
 
@@ -316,7 +271,6 @@ impl Planner<'_> {
         &self,
         name: &'static str,
         hooks: &[Hook],
-        host: &Host,
         vars: &[String],
         id: ReleaseId,
     ) -> Vec<Order> {
@@ -327,59 +281,47 @@ impl Planner<'_> {
             vars: vars.to_vec(),
             limit: hook.limit,
         };
-        hooks.iter().filter(|hook| self.is_for(hook, host)).map(order).collect()
+        hooks.iter().filter(|hook| self.is_for(hook)).map(order).collect()
     }
 
     /// Returns the hooks that this host runs by itself at `place`.
-    fn hooks_at(&self, place: HookPlace, host: &Host) -> Vec<AgentHook> {
-        let hooks = self.config.hooks.at(place).iter().filter(|hook| self.is_for(hook, host));
+    fn hooks_at(&self, place: HookPlace) -> Vec<AgentHook> {
+        let hooks = self.config.hooks.at(place).iter().filter(|hook| self.is_for(hook));
         let own = |hook: &Hook| AgentHook { place, command: hook.run.clone(), limit: hook.limit };
         hooks.map(own).collect()
     }
 
-    fn is_for(&self, hook: &Hook, host: &Host) -> bool {
+    fn is_for(&self, hook: &Hook) -> bool {
         let mut eligible = self.hosts().filter(|host| hook.concerns(host));
-        if hook.once { eligible.next() == Some(host) } else { hook.concerns(host) }
+        if hook.once { eligible.next() == Some(self.host) } else { hook.concerns(self.host) }
     }
 
-    fn hook_vars(&self, host: &Host, state: &HostState, id: ReleaseId) -> Vec<String> {
-        let previous = previous(state, id).map(|id| id.to_string()).unwrap_or_default();
+    fn hook_vars(&self, id: ReleaseId) -> Vec<String> {
+        let previous = previous(self.state, id).map(|id| id.to_string()).unwrap_or_default();
         let mut vars = run_vars(self.config, self.run, self.hosts());
-        vars.extend(release_vars(self.config, host, id));
+        vars.extend(release_vars(self.config, self.host, id));
         vars.push(format!("SHIPIT_PREVIOUS_RELEASE={previous}"));
         vars
     }
 
-    /// Returns the plan that makes `id` live, which is on the host. Fails if a health check names
-    /// what is not known of it.
-    fn known_activation(
-        &self,
-        host: &Host,
-        state: &HostState,
-        id: ReleaseId,
-    ) -> Result<ActivationPlan, PlanError> {
-        let activate = self.activation(host, state, id);
+    /// Returns the plan that makes `id` live. Fails if a check names what is not known of it.
+    fn known_activation(&self, id: ReleaseId) -> Result<ActivationPlan, PlanError> {
+        let activate = self.activation(id);
         let placeholders = Placeholders { slot: self.any_slot(), ..activate.placeholders.clone() };
         let known = self.config.health.fillable(&placeholders);
         known.map_err(|name| PlanError::NoValue { name, id: Some(id) })?;
         Ok(activate)
     }
 
-    fn activation(&self, host: &Host, state: &HostState, id: ReleaseId) -> ActivationPlan {
-        self.activation_after(host, state, id, state.current.raw())
+    fn activation(&self, id: ReleaseId) -> ActivationPlan {
+        self.activation_after(id, self.state.current.raw())
     }
 
     /// Returns the plan that makes `id` live after `back`, which a revert returns to.
-    fn activation_after(
-        &self,
-        host: &Host,
-        state: &HostState,
-        id: ReleaseId,
-        back: String,
-    ) -> ActivationPlan {
+    fn activation_after(&self, id: ReleaseId, back: String) -> ActivationPlan {
         let activated = &self.config.hooks.activated;
-        let slot = self.slot_change(host, state, &back, id);
-        let mut vars = self.hook_vars(host, state, id);
+        let slot = self.slot_change(&back, id);
+        let mut vars = self.hook_vars(id);
         let (new, old) = slot.clone().map(|change| (change.slot, change.old)).unzip();
         if let Some(slot) = &new {
             vars.push(format!("SHIPIT_SLOT={}", slot.name));
@@ -387,31 +329,28 @@ impl Planner<'_> {
         }
         ActivationPlan {
             id,
-            verdicts: self.verdicts(id, &back, state),
-            placeholders: Placeholders { slot: new, ..placeholders(id, state) },
-            placeholders_back: placeholders_back(&back, state)
-                .map(|back| Placeholders { slot: old.flatten(), ..back }),
+            verdicts: self.verdicts(id, &back),
+            placeholders: Placeholders { slot: new, ..placeholders(id, self.state) },
+            placeholders_back: Layout::parse_target(&back)
+                .map(|id| Placeholders { slot: old.flatten(), ..placeholders(id, self.state) }),
             back,
-            activated: self.hooks("activated", activated, host, &vars, id),
+            activated: self.hooks("activated", activated, &vars, id),
             vars,
             slot,
-            hooks: HookPlace::ALL
-                .into_iter()
-                .flat_map(|place| self.hooks_at(place, host))
-                .collect(),
+            hooks: HookPlace::ALL.into_iter().flat_map(|place| self.hooks_at(place)).collect(),
             restarts: self
                 .config
-                .services_on(host)
+                .services_on(self.host)
                 .filter(|service| !service.is_in_slot())
                 .filter_map(describe_restart)
                 .collect(),
         }
     }
 
-    fn verdicts(&self, id: ReleaseId, back: &str, state: &HostState) -> Verdicts {
+    fn verdicts(&self, id: ReleaseId, back: &str) -> Verdicts {
         let (run, name) = (self.run, id.to_string());
-        let (back, began) = (Some(back.to_owned()), Some(state.began()));
-        let reason = state.foreign_ids().contains(&id).then(Entry::foreign);
+        let (back, began) = (Some(back.to_owned()), Some(self.state.began()));
+        let reason = self.state.foreign_ids().contains(&id).then(Entry::foreign);
         let activated = Entry { reason, back, began, ..run.entry(LedgerEvent::Activated, &name) };
         let committed = run.entry(LedgerEvent::Committed, &name);
         let undone = format!("release {id} by {} was reverted: @reason@", run.who);
@@ -421,14 +360,14 @@ impl Planner<'_> {
             activated: record(&activated, String::new()),
             committed: record(&committed, String::new()),
             left: None,
-            reverted: self.repeating(reverted, state, id),
+            reverted: self.repeating(reverted, id),
             failed: run.reasoned(LedgerEvent::Failed, &name, stuck),
         }
     }
 
     /// Returns `reverted` and, if `id` was decided on before, an entry that repeats that decision.
-    fn repeating(&self, mut reverted: Record, state: &HostState, id: ReleaseId) -> Record {
-        if let Some(event) = state.ledger.history(id).and_then(|history| history.repeated()) {
+    fn repeating(&self, mut reverted: Record, id: ReleaseId) -> Record {
+        if let Some(event) = self.state.ledger.history(id).and_then(|history| history.repeated()) {
             let reason = Entry::as_before();
             let entry = Entry { reason, ..self.run.entry(event, &id.to_string()) };
             reverted.line = format!("{}\n{}", reverted.line, record(&entry, String::new()).line);
@@ -449,24 +388,45 @@ impl Planner<'_> {
         listed.map(|hosts| format!("; {hosts}")).unwrap_or_default()
     }
 
-    /// Returns the clean-up that is right once the host is as `then`. A new line does not make the
-    /// ledger less doubtful.
-    fn clean_after(&self, state: &HostState, then: &HostState) -> Vec<Order> {
+    /// Returns the clean-up of the host as `then`. A new line makes no ledger less doubtful.
+    fn clean_after(&self, then: &HostState) -> Vec<Order> {
         let rule = PruneRule { keep: self.config.keep, older_than: None };
-        let names = if state.is_doubtful() { Vec::new() } else { to_prune(then, rule) };
-        self.clean(state, names)
+        let names = if self.state.is_doubtful() { Vec::new() } else { to_prune(then, rule) };
+        self.clean(names)
     }
 
-    fn clean(&self, state: &HostState, names: Vec<String>) -> Vec<Order> {
+    fn clean(&self, names: Vec<String>) -> Vec<Order> {
         let order = |name: String| {
             let record = record(&self.run.entry(LedgerEvent::Pruned, &name), String::new());
             Order::Prune { name, record }
         };
         let mut orders: Vec<_> = names.into_iter().map(order).collect();
-        if !orders.is_empty() || !state.leftovers.is_empty() {
+        if !orders.is_empty() || !self.state.leftovers.is_empty() {
             orders.push(Order::CleanUp { keep: None });
         }
         orders
+    }
+
+    /// Returns whether `build` with this config is live on the host already. The live build of
+    /// another app does not count: its plan is refused.
+    pub fn is_unchanged(&self, build: &Build) -> bool {
+        let history = self.state.live().and_then(|live| self.state.ledger.history(live));
+        let good = history.filter(|history| history.status == ReleaseStatus::Good);
+        good.is_some_and(|history| self.is_made_of(build, history))
+    }
+
+    /// Returns whether the release `id` on the host was made of `build` with this config.
+    pub fn is_staged(&self, build: &Build, id: ReleaseId) -> bool {
+        self.state.ledger.history(id).is_some_and(|history| self.is_made_of(build, history))
+    }
+
+    fn is_made_of(&self, build: &Build, history: History) -> bool {
+        let config = || Some(build.config_digest(self.config, self.host, &self.state.key));
+        history.origin.is_some_and(|origin| {
+            origin.artifact == Some(build.digest)
+                && origin.app.as_ref().is_none_or(|app| *app == self.config.app)
+                && origin.config == config()
+        })
     }
 }
 
@@ -515,11 +475,6 @@ pub(super) fn placeholders(release: ReleaseId, state: &HostState) -> Placeholder
     Placeholders { release, revision, digest, slot: None }
 }
 
-/// Returns the same for the release that `back` leads to, if it is one of ours.
-fn placeholders_back(back: &str, state: &HostState) -> Option<Placeholders> {
-    Layout::parse_target(back).map(|id| placeholders(id, state))
-}
-
 /// Returns the host once `id` is live and good there: retention after a deploy is planned from it.
 fn as_if_live(state: &HostState, ActivationPlan { id, slot, .. }: &ActivationPlan) -> HostState {
     let events = [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed];
@@ -546,38 +501,6 @@ pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) ->
     id
 }
 
-/// Returns whether `build` with this config is live on a host already. The live build of another
-/// app does not count: its plan is refused.
-pub fn is_unchanged(config: &Config, host: &Host, state: &HostState, build: &Build) -> bool {
-    let history = state.live().and_then(|live| state.ledger.history(live));
-    let good = history.filter(|history| history.status == ReleaseStatus::Good);
-    good.and_then(|history| history.origin).is_some_and(|origin| {
-        let digest = build.config_digest(config, host, &state.key);
-        is_made_of(config, &origin, build, digest)
-    })
-}
-
-/// Returns whether the release `id` on a host was made of `build` with this config.
-pub fn is_staged(
-    config: &Config,
-    host: &Host,
-    state: &HostState,
-    build: &Build,
-    id: ReleaseId,
-) -> bool {
-    let origin = state.ledger.history(id).and_then(|history| history.origin);
-    origin.is_some_and(|origin| {
-        let digest = build.config_digest(config, host, &state.key);
-        is_made_of(config, &origin, build, digest)
-    })
-}
-
-fn is_made_of(config: &Config, origin: &Entry, build: &Build, digest: Digest) -> bool {
-    origin.artifact == Some(build.digest)
-        && origin.app.as_ref().is_none_or(|app| *app == config.app)
-        && origin.config == Some(digest)
-}
-
 /// Returns why the release `id`, which is not live, may not be activated on a host.
 fn why_not_staged(state: &HostState, id: ReleaseId) -> Option<WhyNotStaged> {
     let Some(history) = state.ledger.history(id).filter(|_| state.ids().contains(&id)) else {
@@ -593,30 +516,4 @@ fn why_not_staged(state: &HostState, id: ReleaseId) -> Option<WhyNotStaged> {
         (Some(_), Some(live)) if live > id => Some(WhyNotStaged::Older { live }),
         _ => None,
     }
-}
-
-/// Returns the release that an activation of these hosts makes live, or why there is none.
-pub fn activation_target(
-    states: &[(&str, &HostState)],
-    named: Option<ReleaseId>,
-) -> Result<ReleaseId, ActivateError> {
-    let common = || common_staged(states.iter().map(|(_, state)| *state));
-    named.or_else(common).ok_or_else(|| ActivateError::of(states))
-}
-
-/// Returns the release that a rollback of these hosts goes to, or why there is none.
-pub fn rollback_target(
-    states: &[(&str, &HostState)],
-    target: RollbackTarget,
-) -> Result<ReleaseId, RollbackError> {
-    if let RollbackTarget::Named(id) = target {
-        return Ok(id);
-    }
-    let live: Vec<_> =
-        states.iter().map(|(name, state)| ((*name).to_owned(), state.live())).collect();
-    if live.windows(2).any(|pair| pair[0].1 != pair[1].1) {
-        return Err(RollbackError::HostsDisagree { live });
-    }
-    let common = common_candidate(states.iter().map(|(_, state)| *state));
-    common.ok_or_else(|| RollbackError::no_common(states))
 }

@@ -2,7 +2,6 @@
 
 use super::Planner;
 use super::planner::placeholders;
-use crate::config::Host;
 use crate::config::placeholders::Placeholders;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -11,16 +10,9 @@ use crate::model::ledger::ReleaseStatus;
 use crate::model::slots::{Slot, SlotChange, SlotChoice};
 
 impl Planner<'_> {
-    /// Returns how the release `id` takes over in another slot from what `back` holds; `None` if
-    /// the host has no slots.
-    pub(super) fn slot_change(
-        &self,
-        host: &Host,
-        state: &HostState,
-        back: &str,
-        id: ReleaseId,
-    ) -> Option<SlotChange> {
-        let slots = self.config.slots_on(host)?;
+    /// Returns how the release `id` takes over in another slot than that of `back`, if any.
+    pub(super) fn slot_change(&self, back: &str, id: ReleaseId) -> Option<SlotChange> {
+        let (slots, state) = (self.config.slots_on(self.host)?, self.state);
         let back = Layout::parse_target(back).filter(|back| *back != id);
         let SlotChoice { new, old } = slots.choose(&state.slots, back, id);
         let was = state.slots.iter().find(|state| state.slot.name == new.name);
@@ -44,8 +36,7 @@ impl Planner<'_> {
     }
 }
 
-/// Returns whether a slot leads to the release since an earlier run, rather than one that was
-/// interrupted.
+/// Returns whether a slot leads to the release since an earlier run that was not interrupted.
 fn was_there(state: &HostState, id: ReleaseId) -> bool {
     let status = state.ledger.history(id).map(|history| history.status);
     !matches!(status, Some(ReleaseStatus::Undecided | ReleaseStatus::Reverted))

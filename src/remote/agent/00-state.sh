@@ -104,11 +104,11 @@
 # The release that is activated [remember]:
 #   candidate: its name
 #   back: what `current` held before
-#   activated, activated_note: lines for the ledger and revisions.log
-#   committed, committed_note: the same once it stays
-#   left, left_note: the same for the release that is left
-#   reverted, reverted_note: the same once it is reverted
-#   failed, failed_note: the same when it cannot be reverted
+#   activated: the line for the ledger and that for revisions.log, as words of `record`
+#   committed: the same once it stays
+#   left: the same for the release that is left, or nothing
+#   reverted: the same once it is reverted
+#   failed: the same when it cannot be reverted
 #   variables: what commands of the service and hooks get to know
 #   before_switch_hooks, switched_hooks, committed_hooks, reverted_hooks: the hooks of each place,
 #     for each its limit in seconds and its command

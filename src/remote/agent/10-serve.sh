@@ -157,7 +157,6 @@ serve() {
     flipped='' key='' base='' since='' appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
     touched=0 reverting='' partly='' cause='' variables=''
-    before_switch_hooks='' switched_hooks='' committed_hooks='' reverted_hooks=''
     hears='' streams='' watcher=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl run_dir=$root/.shipit/run/$run
@@ -335,7 +334,7 @@ look_at_uptime() {
 # Queues the answer that is in its file, with its code and the hundredths of seconds that it took.
 # It is sent with those to the other lines of the message.
 answered() {
-    codes="$codes $1${2:+,$2}" answer=$((answer + 1))
+    codes="$codes $1,${2-}" answer=$((answer + 1))
 }
 
 # Calls $1 with the rest of the arguments and all queued answers as frames, for `tell`. A frame
@@ -357,8 +356,7 @@ framed() {
             set -- "$@" "$heads" "$tmp/out.$answer"
             heads=''
         fi
-        case $code in *,*) ended=$code ;; *) ended=$code, ;; esac
-        answer=$((answer + 1))
+        ended=$code answer=$((answer + 1))
     done
     codes='' answer=0
     "$writer" "$@" "$heads${ended:+$run done ${ended%,*} ${ended#*,}$nl}"

@@ -30,11 +30,8 @@ take_lock() {
         tries=$((tries + 1))
         pause 0.2
     done
-    case $code in
-        0) ;;
-        75) echo "${holder:-somebody who left no record}" && return 75 ;;
-        *) return 1 ;;
-    esac
+    [ "$code" != 75 ] || echo "${holder:-somebody who left no record}"
+    [ "$code" = 0 ] || return "$code"
     locked=yes
     if [ -s "$deploy_lock" ]; then
         unlock

@@ -5,16 +5,12 @@ greet() {
     look_at_owners
     look_format
     if [ "$mode" = lock ] && [ ! -s "$tmp/strange" ] && [ -z "$newer" ]; then
-        if ! make_layout >"$tmp/why" 2>&1; then
-            sed 's/^/missing /' "$tmp/why"
-        else
-            take_lock >"$tmp/why" 2>&1
-            case $? in
-                0) ;;
-                75) printf 'holder %s\n' "$(head -n 1 "$tmp/why")" ;;
-                *) sed 's/^/missing /' "$tmp/why" ;;
-            esac
-        fi
+        { make_layout && take_lock; } >"$tmp/why" 2>&1
+        case $? in
+            0) ;;
+            75) printf 'holder %s\n' "$(head -n 1 "$tmp/why")" ;;
+            *) sed 's/^/missing /' "$tmp/why" ;;
+        esac
     fi
     order_look
 }
@@ -154,18 +150,24 @@ look_holder() {
 }
 
 look_machine() {
-    local place tool
+    local tool
     look_at_clock
     printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups%s\n' "$seconds" "$user" "$uid" \
         "${SHELL-}" "$groups"
-    place=$root
-    while [ ! -d "$place" ]; do
-        place=${place%/*} place=${place:-/}
-    done
-    stat -f -c 'free %a %S %d' "$place" 2>/dev/null
+    stat -f -c 'free %a %S %d' "$(nearest "$root")" 2>/dev/null
     for tool in zstd gzip sudo systemctl journalctl curl; do
         command -v "$tool" >/dev/null 2>&1 && printf 'tool %s\n' "$tool"
     done
+}
+
+# Prints $1, or else the nearest directory above it that is there.
+nearest() {
+    local place
+    place=$1
+    until [ -d "$place" ]; do
+        place=${place%/*} place=${place:-/}
+    done
+    echo "$place"
 }
 
 look_needs() {
@@ -394,16 +396,15 @@ look_leftovers() {
     for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
         "$root"/.shipit/manifests/* "$root"/.shipit/env/* "$root"/.current.* \
         "$root"/slots/.[!.]*; do
-        if [ -e "$path" ] || [ -L "$path" ]; then
-            case $path in
-                *"$run" | *"${holder_run:-$run}") ;;
-                */manifests/*.artifact) ;;
-                # A run that another holds may be about to put the release beside its manifest.
-                */manifests/* | */env/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] ||
-                    printf 'leftover %s\n' "${path#"$root/"}" ;;
-                *) printf 'leftover %s\n' "${path#"$root/"}" ;;
-            esac
-        fi
+        [ -e "$path" ] || [ -L "$path" ] || continue
+        case $path in
+            *"$run" | *"${holder_run:-$run}" | */manifests/*.artifact) continue ;;
+            # A run that another holds may be about to put the release beside its manifest.
+            */manifests/* | */env/*)
+                { [ -n "$locked" ] && [ ! -d "$root/releases/${path##*/}" ]; } || continue
+                ;;
+        esac
+        printf 'leftover %s\n' "${path#"$root/"}"
     done
 }
 

@@ -62,13 +62,8 @@ locked_order_env() {
 
 # Keeps the names of env files, so that their values are masked after the name has changed.
 note_env_file() {
-    local name names
-    names=$root/.shipit/env-files
-    [ "$1" != .env ] || return 0
-    [ ! -s "$names" ] || while IFS= read -r name; do
-        [ "$name" != "$1" ] || return 0
-    done <"$names"
-    printf '%s\n' "$1" >>"$names"
+    [ "$1" = .env ] || grep -qsxF -e "$1" "$root/.shipit/env-files" ||
+        printf '%s\n' "$1" >>"$root/.shipit/env-files"
 }
 
 locked_order_revision() {

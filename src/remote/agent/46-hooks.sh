@@ -16,14 +16,15 @@ veiled() {
     local edge="${1:-whole}" name path
     set --
     # Older releases may have their env file under the default name.
-    for path in "$root"/releases/*/"$env_name" "$root"/releases/*/.env; do
-        [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
-    done
-    [ ! -s "$root/.shipit/env-files" ] || while IFS= read -r name; do
+    while IFS= read -r name; do
         for path in "$root"/releases/*/"$name"; do
             [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
         done
-    done <"$root/.shipit/env-files"
+    done <<EOF
+$env_name
+.env
+$(cat "$root/.shipit/env-files" 2>/dev/null)
+EOF
     veil=$veil LC_ALL=C awk -v "$edge=1" "$veiling" "$@" ||
         echo 'what it said is not shown, for awk could not look for secrets in it'
 }

@@ -4,8 +4,7 @@
 # alone.
 remember() {
     local id
-    back='' activated='' activated_note='' committed='' committed_note='' left='' left_note=''
-    reverted='' reverted_note='' failed='' failed_note=''
+    back='' activated='' committed='' left='' reverted='' failed=''
     before_switch_hooks='' switched_hooks='' committed_hooks='' reverted_hooks=''
     verdict='' variables='' into=''
     arguments "$@"
@@ -19,7 +18,7 @@ locked_order_activate() {
     remember "$@"
     can_activate || return 1
     each_service note_unit
-    record "$activated" "$activated_note" || return 1
+    eval "record $activated" || return 1
     undecided=$candidate
     forget_begun
     go_live || revert_and_answer
@@ -140,10 +139,11 @@ locked_order_commit() {
     local code
     [ -n "$undecided" ] || { echo 'nothing is undecided'; return 1; }
     owe committed
-    record "$committed" "$committed_note" || return 1
+    eval "record $committed" || return 1
     undecided=''
-    keep_unit_files
-    [ -z "$left" ] || record "$left" "$left_note"
+    # What it brought stays. If this is cut off, `recover_unit_files` does it.
+    [ ! -e "$root/.shipit/units.$candidate" ] || rm -f "$root/.shipit/units.$candidate"
+    [ -z "$left" ] || eval "record $left"
     code=$?
     drop_unit_files
     conclude committed
@@ -166,12 +166,12 @@ revert() {
         [ -z "$into" ] || leave_slot
         owe reverted
         undecided=''
-        record "$reverted" "$reverted_note"
+        eval "record $reverted"
         conclude reverted
         return 0
     fi
     undecided=''
-    record "$failed" "$failed_note"
+    eval "record $failed"
     return 1
 }
 
@@ -212,7 +212,7 @@ locked_order_conclude() {
     fi
     owe "$verdict"
     [ "$verdict" != reverted ] || return_unit_files
-    [ -z "$reason" ] || record "$reverted" "$reverted_note" || return 1
+    [ -z "$reason" ] || eval "record $reverted" || return 1
     conclude "$verdict"
     is_whole_again || return 5
 }

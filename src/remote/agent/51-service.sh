@@ -19,11 +19,8 @@ count_services() {
 # Adds the units that the target wants or requires to the services: each is judged.
 add_members() {
     local unit
-    case $scope-$target in
-        command-*) return 0 ;;
-        *.target) user_bus ;;
-        *) return 0 ;;
-    esac
+    is_unit && [ "${target%.target}" != "$target" ] || return 0
+    user_bus
     for unit in $(unit_show -p Wants -p Requires -p BindsTo | sed 's/^[^=]*=//'); do
         case $unit in
             *[!A-Za-z0-9:_.@\\-]*) continue ;;
@@ -32,9 +29,7 @@ add_members() {
         esac
         case $services in
             *"target=$unit'"*) ;;
-            *)
-                services="$services 'service=$service scope=$scope limit=$limit log= unit_file= action=member target='\\''$unit'\\'"
-                ;;
+            *) services="$services 'service=$service scope=$scope limit=$limit log= unit_file= action=member target='\\''$unit'\\'" ;;
         esac
     done
 }
@@ -136,26 +131,35 @@ recent_journal() {
         veiled <"$tmp/journal"
         return "$?"
     fi
+    if may_read_journal; then
+        printf 'the journal of %s has no line%s\n' "$target" "$after"
+    else
+        printf '%s may not read the journal of %s; who is in the group systemd-journal may\n' \
+            "$user" "$target"
+    fi
+}
+
+may_read_journal() {
     case "$scope $uid$groups " in
-        user* | 'system 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*)
-            printf 'the journal of %s has no line%s\n' "$target" "$after"
-            ;;
-        *)
-            printf '%s may not read the journal of %s; who is in the group systemd-journal may\n' \
-                "$user" "$target"
-            ;;
+        user* | 'system 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# Whether the log $1 can be shown; prints why not. Its writer must not choose which of our files is
+# shown.
+can_show() {
+    if [ ! -f "$1" ] || [ ! -r "$1" ]; then
+        printf '%s is no file that can be read\n' "$1"
+        return 1
+    fi
+    case $(readlink "$1") in
+        */*) printf '%s is a link to elsewhere, and not shown\n' "$1" && return 1 ;;
     esac
 }
 
 recent_log() {
-    if [ ! -f "$2" ] || [ ! -r "$2" ]; then
-        printf '%s is no file that can be read\n' "$2"
-        return "$?"
-    fi
-    # The writer of the log must not choose which of our files is shown.
-    case $(readlink "$2") in
-        */*) printf '%s is a link to elsewhere, and not shown\n' "$2" && return 0 ;;
-    esac
+    can_show "$2" || return 0
     # A log that is shorter now was begun anew.
     [ "$(wc -c <"$2")" -ge "$logged" ] || logged=0
     printf '%s%s:\n' "$2" "${since:+ since the restart}"
@@ -166,14 +170,9 @@ recent_log() {
 }
 
 is_only_judged() {
-    case $scope-$action in
-        command-*) return 1 ;;
-        *-none | *-member) ;;
-        *) return 1 ;;
-    esac
+    [ "$scope" != command ] && { [ "$action" = none ] || [ "$action" = member ]; }
 }
 
-# Whether the service is a unit of systemd.
 is_unit() {
     [ "$scope" = system ] || [ "$scope" = user ]
 }
@@ -212,17 +211,23 @@ privileged() {
     manage "$1" "$target"
 }
 
+# Runs a command, and prints what it said only if it failed.
+quietly() {
+    "$@" >"$tmp/said" 2>&1 && return 0
+    cat "$tmp/said"
+    return 1
+}
+
 # Calls systemctl for the scope of the service, with all arguments.
 manage() {
     user_bus
-    if [ "$scope" = user ]; then
-        timeout -k 10 "$limit" systemctl --user "$@" </dev/null 9>&-
-    elif [ "$uid" = 0 ]; then
-        timeout -k 10 "$limit" systemctl "$@" </dev/null 9>&-
-    else
-        # shellcheck disable=SC2086
-        timeout -k 10 "$limit" $sudo systemctl "$@" </dev/null 9>&-
-    fi
+    # shellcheck disable=SC2086
+    case $scope$uid in
+        user*) set -- systemctl --user "$@" ;;
+        system0) set -- systemctl "$@" ;;
+        *) set -- $sudo systemctl "$@" ;;
+    esac
+    timeout -k 10 "$limit" "$@" </dev/null 9>&-
 }
 
 # Prints the last `lines` of the unit `of_unit` of the service `of_service`, or of each if it is

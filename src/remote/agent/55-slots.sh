@@ -113,8 +113,7 @@ go_over() {
 
 # Enables or disables the unit: only those of the live slot start at boot.
 set_at_boot() {
-    if ! privileged "$1" >"$tmp/said" 2>&1; then
-        cat "$tmp/said"
+    if ! quietly privileged "$1"; then
         cause="$target could not be ${1}d"
         return 1
     fi

@@ -140,10 +140,7 @@ link_unit_file() {
     [ -n "$unit_file" ] || return 0
     has_link && return 0
     list_unit_file || return 1
-    if ! manage link "$root/current/$unit_file" >"$tmp/said" 2>&1; then
-        cat "$tmp/said"
-        return 1
-    fi
+    quietly manage link "$root/current/$unit_file" || return 1
     linked="$linked|$target|"
 }
 
@@ -164,10 +161,8 @@ enable_unit_file() {
         *"|$target|"*) ;;
         *) return 0 ;;
     esac
-    if grep -q '^[[:space:]]*\[Install\]' "$root/current/$unit_file" &&
-        ! manage enable "$target" >"$tmp/said" 2>&1; then
-        cat "$tmp/said"
-        return 1
+    if grep -q '^[[:space:]]*\[Install\]' "$root/current/$unit_file"; then
+        quietly manage enable "$target" || return 1
     fi
     sync_boot
 }
@@ -178,9 +173,7 @@ reload_unit_files() {
     changed=''
     each_service note_changed_unit_file
     for scope in $changed; do
-        manage daemon-reload >"$tmp/said" 2>&1 && continue
-        cat "$tmp/said"
-        return 1
+        quietly manage daemon-reload || return 1
     done
 }
 
@@ -219,12 +212,6 @@ return_unit_files() {
 remove_brought() {
     [ -s "$root/.shipit/units.$1" ] || return 0
     remove_unit_files "$root/.shipit/units.$1" '' && rm -f "$root/.shipit/units.$1"
-}
-
-# Once the release is committed: what it brought stays. If this is cut off, `recover_unit_files` does
-# it.
-keep_unit_files() {
-    [ ! -e "$root/.shipit/units.$candidate" ] || rm -f "$root/.shipit/units.$candidate"
 }
 
 # Before another release goes live: the live one is committed, so the units that it brought stay.

@@ -17,7 +17,6 @@ probe_engine() {
         printf 'missing %s does not answer %s: %s\n' "$engine" "$user" "$(tail -n 1 "$tmp/engine")"
 }
 
-# Loads the images of a release.
 locked_order_image() {
     local id
     arguments "$@"
@@ -90,7 +89,6 @@ is_image_part() {
     esac
 }
 
-# Calls docker or podman for the service.
 engine() {
     user_bus
     # shellcheck disable=SC2086

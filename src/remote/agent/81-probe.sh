@@ -42,16 +42,11 @@ probe_names() {
 
 # Prints whether $1 is there, unless it is in a directory that we may not enter.
 probe_path() {
-    local place
     if [ -e "$1" ]; then
         printf 'there %s\n' "$1"
-        return "$?"
+    elif [ -x "$(nearest "$1")" ]; then
+        printf 'gone %s\n' "$1"
     fi
-    place=$1
-    until [ -d "$place" ]; do
-        place=${place%/*} place=${place:-/}
-    done
-    [ ! -x "$place" ] || printf 'gone %s\n' "$1"
 }
 
 # $1 is the unit's user, empty for root or ourselves. The unit may give it further groups; a user
@@ -67,10 +62,7 @@ probe_runner() {
 
 probe_places() {
     local part place
-    place=$root
-    while [ ! -d "$place" ]; do
-        place=${place%/*} place=${place:-/}
-    done
+    place=$(nearest "$root")
     [ "$place" = "$root" ] || printf 'absent %s\n' "$root"
     [ -w "$place" ] || printf 'unwritable %s\n' "$place"
     for part in releases shared .shipit; do

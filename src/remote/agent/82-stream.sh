@@ -1,9 +1,12 @@
 # Channels that print for a person until they end: a command in the live release, or logs. They take
 # no lock, and end when the client is gone or silent. These functions come only with such a channel.
 
-# Makes `tmp`, and ends the channel when the client is gone, or silent for `deadline` seconds. From
-# then on `veiled` prints each line at once: after `tag`, and only up to the text `end_mark`.
+# Reads the arguments, makes `tmp`, and ends the channel when the client is gone, or silent for
+# `deadline` seconds. From then on `veiled` prints each line at once: after `tag`, and only up to
+# the text `end_mark`.
 begin_stream() {
+    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran='' reason=''
+    arguments "$@"
     # shellcheck disable=SC2119
     slot='' job='' tag='' end_mark='' appended='' ticked=''
     umask 022
@@ -72,9 +75,7 @@ end_by_force() {
 # Runs `command` in the release `id`, with its env file `sourced` and `vars`. Ends with its code.
 live_command() {
     local code command errors id printed sourced vars
-    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran='' reason=''
-    arguments "$@"
-    begin_stream
+    begin_stream "$@"
     end_mark="$run over"
     export end_mark
     mkfifo "$tmp/out" "$tmp/err" || exit 70
@@ -126,9 +127,7 @@ note_end() {
 # revisions.log.
 live_flag() {
     local below file flag note text
-    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran=''
-    arguments "$@"
-    begin_stream
+    begin_stream "$@"
     if [ ! -d "$root/releases" ]; then
         echo 'nothing was deployed here yet' >&2
         exit 1
@@ -147,11 +146,9 @@ live_flag() {
 # last `lines` lines of each; then, if `follow` is not empty, what comes.
 live_logs() {
     local follow lines past pid
-    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran=''
-    arguments "$@"
-    begin_stream
-    show_journal "$(each_service print_unit system)" ''
-    show_journal "$(each_service print_unit user)" --user
+    begin_stream "$@"
+    show_journal system ''
+    show_journal user --user
     each_service show_log
     for pid in $job; do wait "$pid"; done
     job=''
@@ -161,19 +158,19 @@ print_unit() {
     [ "$scope" != "$1" ] || printf ' -u %s' "$target"
 }
 
-# Shows the journal of units: $1 has words of journalctl, and $2 is the flag for those of the user.
+# Shows the journal of the units of the scope $1, for which journalctl has the flag $2.
 show_journal() {
-    [ -n "$1" ] || return 0
-    case "$2 $uid$groups " in
-        --user* | ' 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*) ;;
-        *) printf '%s may read no journal; who is in the group systemd-journal may\n' "$user" >&2 ;;
-    esac
-    scope=${2:+user}
+    local units
+    units=$(each_service print_unit "$1")
+    [ -n "$units" ] || return 0
+    scope=$1
+    may_read_journal ||
+        printf '%s may read no journal; who is in the group systemd-journal may\n' "$user" >&2
     user_bus
     tag='journal '
     export tag
     # shellcheck disable=SC2086
-    journalctl -q $2 $1 --no-pager --no-hostname -a -o short-unix ${follow:+-f} \
+    journalctl -q $2 $units --no-pager --no-hostname -a -o short-unix ${follow:+-f} \
         ${past:+--since="-${past}s" ${follow:+--no-tail}} ${lines:+-n "$lines"} 2>&1 8<&- | veiled &
     job="$job $!"
 }
@@ -183,14 +180,7 @@ show_log() {
     local count path
     [ -n "$log" ] || return 0
     path=$(log_path)
-    if [ ! -f "$path" ] || [ ! -r "$path" ]; then
-        printf '%s is no file that can be read\n' "$path" >&2
-        return 0
-    fi
-    # The writer of the log must not choose which of our files is shown.
-    case $(readlink "$path") in
-        */*) printf '%s is a link to elsewhere, and not shown\n' "$path" >&2 && return 0 ;;
-    esac
+    can_show "$path" >&2 || return 0
     count=${lines:-+1}
     # Its lines have no times: it counts as a whole.
     [ -z "$past" ] || [ -n "$(find -L "$path" -mmin "-$(((past + 59) / 60))")" ] || count=0

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::model::codec::Codec;
 use crate::model::digest::Digest;
+use crate::model::enum_words::words;
 use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::RevertReason;
@@ -142,15 +143,17 @@ pub enum ManifestOf {
     Env,
 }
 
-/// The work of `seal` before it completes the manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relist {
-    /// Nothing.
-    No,
-    /// It keeps the manifest of the artifact: what it lacks does not follow from the release.
-    Keep,
-    /// It keeps that manifest and lists the tree again, to which hooks may have added files.
-    Yes,
+words! {
+    /// The work of `seal` before it completes the manifest.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Relist {
+        /// Nothing.
+        No = "no",
+        /// It keeps the manifest of the artifact: what it lacks does not follow from the release.
+        Keep = "keep",
+        /// It keeps that manifest and lists the tree again, to which hooks may have added files.
+        Yes = "yes",
+    }
 }
 
 /// One order.
@@ -175,7 +178,6 @@ pub enum Order {
         id: ReleaseId,
         /// The release whose manifest the new one builds on; `None` if it was sent whole.
         base: Option<ReleaseId>,
-        /// The digest of the new manifest.
         digest: Digest,
     },
     /// Deletes what has arrived of a release.
@@ -236,28 +238,15 @@ pub enum Order {
     },
     /// Runs a health check of the user like a hook. If it fails, the last line of the text says how
     /// it ended.
-    Try {
-        id: ReleaseId,
-        /// The command for the hook shell.
-        command: String,
-        /// `NAME=value` words.
-        vars: Vec<String>,
-        /// The limit, after which it is ended.
-        limit: Duration,
-    },
+    Try { id: ReleaseId, command: String, vars: Vec<String>, limit: Duration },
     /// Makes a GET request from the host. The text is a line with the status and what else decides,
     /// then the beginning of the body; or the reason why there is none.
-    Fetch {
-        /// The limit, after which it is ended.
-        limit: Duration,
-        fetch: Fetch,
-    },
+    Fetch { limit: Duration, fetch: Fetch },
     /// Removes the values of env files on the host from a text. The answer to a health check of
     /// ours may hold them.
     Mask { text: Hidden },
     /// Tries whether a process listens, from the host.
     Reach {
-        /// The limit, after which it is ended.
         limit: Duration,
         /// `host:port`.
         address: String,
@@ -296,11 +285,8 @@ pub enum Order {
         /// The limit for all hooks that may run.
         hooks: Duration,
     },
-    /// Looks at the unit, to judge whether the release runs.
-    Judge {
-        /// The release that should run.
-        id: ReleaseId,
-    },
+    /// Looks at the units, to judge whether the release runs.
+    Judge { id: ReleaseId },
     /// Records that the undecided release stays, and runs its `committed` hooks. The code is
     /// [`PARTLY`] if one of them failed.
     Commit {
@@ -310,7 +296,6 @@ pub enum Order {
     /// Reverts the undecided release. The code is [`DONE`] or [`PARTLY`] if what was live before
     /// runs again, [`NOT_REVERTED`] if not.
     Revert {
-        /// The reason that the ledger records.
         reason: RevertReason,
         /// The failure, for `reverted` hooks.
         cause: Hidden,

@@ -1,9 +1,10 @@
 //! The line that says an order: its verb, and its arguments by name.
 
+use std::fmt::Display;
+use std::slice;
 use std::time::Duration;
 
-use super::{Activation, Fetch, Hidden, ManifestOf, Order, Record, Relist, ServiceName};
-use crate::model::digest::Digest;
+use super::{Activation, Fetch, ManifestOf, Order, Record, ServiceName, Verdicts};
 use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -32,96 +33,92 @@ impl Order {
         match self {
             Self::Lock | Self::Look | Self::Base | Self::Commit { .. } | Self::Bye => Vec::new(),
             Self::Judge { id } | Self::Discard { id } | Self::Units { id } | Self::Image { id } => {
-                vec![release(*id)]
+                vec![named("id", id)]
             }
-            Self::Manifest { id, of, after } => manifest(*id, *of, *after),
-            Self::Check { id, base, digest } => check(*id, *base, *digest),
-            Self::Unpack { codec, size, .. } => {
-                vec![("codec", codec.word().to_owned()), ("size", size.to_string())]
+            Self::Manifest { id, of, after } => {
+                vec![named("file", of.file(*id)), named("after", after)]
             }
+            Self::Check { id, base, digest } => {
+                let base = base.map(|base| base.to_string()).unwrap_or_default();
+                vec![named("id", id), named("base", base), named("digest", digest)]
+            }
+            Self::Unpack { codec, size, .. } => vec![named("codec", codec), named("size", size)],
             Self::Link { id, links } => {
                 let words: Vec<_> = links.iter().flat_map(link_words).collect();
-                vec![release(*id), ("links", list(&words))]
+                vec![named("id", id), named("links", list(&words))]
             }
             Self::Env { id, from, file, mode, group, keys } => {
-                let group = group.as_deref().unwrap_or_default();
-                env_file(*id, [from, file, mode, group, keys])
+                env_file(*id, [from, file, mode, group.as_deref().unwrap_or_default(), keys])
             }
-            Self::Revision { id, revision } => vec![release(*id), ("revision", revision.clone())],
+            Self::Revision { id, revision } => vec![named("id", id), named("revision", revision)],
             Self::Keep { id, from, paths } => keep(*id, from, paths),
             Self::Hook { name, id, command, vars, limit } => {
-                let name = vec![("name", (*name).to_owned())];
-                [name, run_in_release(*id, command, vars, *limit).into()].concat()
+                [vec![named("name", name)], run_in_release(*id, command, vars, *limit)].concat()
             }
-            Self::Try { id, command, vars, limit } => {
-                run_in_release(*id, command, vars, *limit).into()
-            }
+            Self::Try { id, command, vars, limit } => run_in_release(*id, command, vars, *limit),
             Self::Fetch { limit, fetch } => fetch.arguments(*limit),
-            Self::Mask { text } => vec![("text", text.0.clone())],
-            Self::Reach { limit, address } => vec![within(*limit), ("address", address.clone())],
+            Self::Mask { text } => vec![named("text", &text.0)],
+            Self::Reach { limit, address } => vec![within(*limit), named("address", address)],
             Self::Seal { id, relist, env } => {
-                vec![release(*id), ("relist", relist.word().to_owned()), ("env", list(env))]
+                vec![named("id", id), named("relist", relist), named("env", list(env))]
             }
-            Self::Stage { id, record } => [vec![release(*id)], record.arguments()].concat(),
+            Self::Stage { id, record } => [vec![named("id", id)], record.arguments()].concat(),
             Self::Activate(activation) | Self::Resume(activation) => activation.arguments(),
-            Self::Switch { again, .. } => vec![yes_or_no("again", *again)],
-            Self::Revert { reason, cause, .. } => revert(*reason, cause),
+            Self::Switch { again, .. } => vec![named("again", if *again { "yes" } else { "no" })],
+            Self::Revert { reason, cause, .. } => {
+                vec![named("reason", reason), named("cause", &cause.0)]
+            }
             Self::Conclude { activation, verdict, reason } => {
-                [concluded(*verdict, *reason), activation.arguments()].concat()
+                let reason = named("reason", reason.map_or("", RevertReason::word));
+                [vec![named("verdict", verdict), reason], activation.arguments()].concat()
             }
             Self::Record(record) => record.arguments(),
             Self::Prune { name, record } => {
-                [vec![("name", name.clone())], record.arguments()].concat()
+                [vec![named("name", name)], record.arguments()].concat()
             }
-            Self::CleanUp { keep } => vec![("keep", keep.clone().unwrap_or_default())],
+            Self::CleanUp { keep } => vec![named("keep", keep.as_deref().unwrap_or_default())],
             Self::Journal { lines, service } => journal(*lines, service.as_ref()),
-            Self::History { lines } => vec![("lines", lines.to_string())],
+            Self::History { lines } => vec![named("lines", lines)],
             Self::Probe { shared, ports } => probe(shared, ports),
-            Self::Flag { path } => flag(path.clone()),
-            Self::Verify { id, env } => vec![release(*id), ("env", list(env))],
-            Self::Drift { env } => vec![("env", list(env))],
+            Self::Flag { path } => probing(FLAG, "probe_flag", slice::from_ref(path), ""),
+            Self::Verify { id, env } => vec![named("id", id), named("env", list(env))],
+            Self::Drift { env } => vec![named("env", list(env))],
             Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
-                vec![("record", record.clone()), ("note", note.clone())]
+                vec![named("record", record), named("note", note)]
             }
-            Self::Break { run, limit } => vec![("holder", run.clone()), within(*limit)],
+            Self::Break { run, limit } => vec![named("holder", run), within(*limit)],
         }
     }
 }
 
-impl Relist {
-    /// Returns the agent's word.
-    const fn word(self) -> &'static str {
+impl ManifestOf {
+    /// Returns its file for the release `id`, below `.shipit`.
+    fn file(self, id: ReleaseId) -> String {
         match self {
-            Self::No => "no",
-            Self::Keep => "keep",
-            Self::Yes => "yes",
+            Self::Release => Layout::manifest(id),
+            Self::Artifact => Layout::manifest(id) + ".artifact",
+            Self::Env => Layout::env_keys(id),
         }
     }
 }
 
 impl Activation {
     fn arguments(&self) -> Vec<Argument> {
-        let verdicts = &self.verdicts;
-        let left = verdicts.left.clone().unwrap_or_default();
+        let Verdicts { activated, committed, left, reverted, failed } = &self.verdicts;
         vec![
-            release(self.id),
-            ("back", self.back.clone()),
-            ("activated", verdicts.activated.line.clone()),
-            ("activated_note", verdicts.activated.note.clone()),
-            ("committed", verdicts.committed.line.clone()),
-            ("committed_note", verdicts.committed.note.clone()),
-            ("left", left.line),
-            ("left_note", left.note),
-            ("reverted", verdicts.reverted.line.clone()),
-            ("reverted_note", verdicts.reverted.note.clone()),
-            ("failed", verdicts.failed.line.clone()),
-            ("failed_note", verdicts.failed.note.clone()),
-            ("variables", list(&self.vars)),
-            ("before_switch_hooks", self.hooks_at(HookPlace::BeforeSwitch)),
-            ("switched_hooks", self.hooks_at(HookPlace::Switched)),
-            ("committed_hooks", self.hooks_at(HookPlace::Committed)),
-            ("reverted_hooks", self.hooks_at(HookPlace::Reverted)),
-            ("into", self.slot.as_ref().map(slot_words).unwrap_or_default()),
+            named("id", self.id),
+            named("back", &self.back),
+            named("activated", activated.words()),
+            named("committed", committed.words()),
+            named("left", left.as_ref().map(Record::words).unwrap_or_default()),
+            named("reverted", reverted.words()),
+            named("failed", failed.words()),
+            named("variables", list(&self.vars)),
+            named("before_switch_hooks", self.hooks_at(HookPlace::BeforeSwitch)),
+            named("switched_hooks", self.hooks_at(HookPlace::Switched)),
+            named("committed_hooks", self.hooks_at(HookPlace::Committed)),
+            named("reverted_hooks", self.hooks_at(HookPlace::Reverted)),
+            named("into", self.slot.as_ref().map(slot_words).unwrap_or_default()),
         ]
     }
 
@@ -137,27 +134,32 @@ impl Fetch {
     fn arguments(&self, limit: Duration) -> Vec<Argument> {
         vec![
             within(limit),
-            ("request", self.request.0.clone()),
-            ("connect", self.connect.clone().unwrap_or_default()),
-            ("trust", self.trust.clone()),
-            ("wanted", self.wanted.0.clone()),
+            named("request", &self.request.0),
+            named("connect", self.connect.as_deref().unwrap_or_default()),
+            named("trust", &self.trust),
+            named("wanted", &self.wanted.0),
         ]
     }
 }
 
 impl Record {
     fn arguments(&self) -> Vec<Argument> {
-        vec![("line", self.line.clone()), ("note", self.note.clone())]
+        vec![named("line", &self.line), named("note", &self.note)]
+    }
+
+    /// Returns both lines as the value of one argument.
+    fn words(&self) -> String {
+        list(&[self.line.clone(), self.note.clone()])
     }
 }
 
-fn check(id: ReleaseId, base: Option<ReleaseId>, digest: Digest) -> Vec<Argument> {
-    let base = base.map_or_else(String::new, |id| id.to_string());
-    vec![release(id), ("base", base), ("digest", digest.to_string())]
+fn named(name: &'static str, value: impl Display) -> Argument {
+    (name, value.to_string())
 }
 
-fn revert(reason: RevertReason, cause: &Hidden) -> Vec<Argument> {
-    vec![("reason", reason.word().to_owned()), ("cause", cause.0.clone())]
+/// Whole seconds.
+fn within(limit: Duration) -> Argument {
+    named("within", limit.as_secs())
 }
 
 /// Returns the change from one slot to the other, as the agent's `remember_slot` reads it.
@@ -181,68 +183,38 @@ fn slot_words(change: &SlotChange) -> String {
     ])
 }
 
-fn concluded(verdict: HookPlace, reason: Option<RevertReason>) -> Vec<Argument> {
-    let reason = reason.map_or("", RevertReason::word).to_owned();
-    vec![("verdict", verdict.word().to_owned()), ("reason", reason)]
-}
-
-fn yes_or_no(name: &'static str, yes: bool) -> Argument {
-    (name, if yes { "yes" } else { "no" }.to_owned())
-}
-
-fn release(id: ReleaseId) -> Argument {
-    ("id", id.to_string())
-}
-
-/// Whole seconds.
-fn within(limit: Duration) -> Argument {
-    ("within", limit.as_secs().to_string())
-}
-
 /// Returns the arguments of `env`: the name in the upload, the one in the release, and the mode.
 fn env_file(id: ReleaseId, words: [&str; 5]) -> Vec<Argument> {
     let names = ["from", "file", "mode", "group", "keys"];
-    [release(id)].into_iter().chain(names.into_iter().zip(words.map(str::to_owned))).collect()
+    let words = names.into_iter().zip(words).map(|(name, word)| named(name, word));
+    [named("id", id)].into_iter().chain(words).collect()
 }
 
-fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration) -> [Argument; 4] {
-    [release(id), within(limit), ("command", command.to_owned()), ("vars", list(vars))]
+fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration) -> Vec<Argument> {
+    vec![named("id", id), within(limit), named("command", command), named("vars", list(vars))]
 }
 
 fn journal(lines: u32, service: Option<&ServiceName>) -> Vec<Argument> {
-    let name = service.map(|service| service.name.clone()).unwrap_or_default();
-    let unit = service.map(|service| service.unit.clone()).unwrap_or_default();
-    vec![("lines", lines.to_string()), ("of_service", name), ("of_unit", unit)]
+    let (name, unit) = service.map_or(("", ""), |service| (&service.name, &service.unit));
+    vec![named("lines", lines), named("of_service", name), named("of_unit", unit)]
 }
 
 fn keep(id: ReleaseId, from: &[ReleaseId], paths: &[String]) -> Vec<Argument> {
     let from = from.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    vec![("functions", bare(ASSETS)), release(id), ("from", from), ("paths", list(paths))]
-}
-
-fn manifest(id: ReleaseId, of: ManifestOf, after: usize) -> Vec<Argument> {
-    let file = match of {
-        ManifestOf::Release => Layout::manifest(id),
-        ManifestOf::Artifact => Layout::manifest(id) + ".artifact",
-        ManifestOf::Env => Layout::env_keys(id),
-    };
-    vec![("file", file), ("after", after.to_string())]
+    let (functions, paths) = (named("functions", bare(ASSETS)), named("paths", list(paths)));
+    vec![functions, named("id", id), named("from", from), paths]
 }
 
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
     let shared: Vec<_> = shared.iter().flat_map(|link| [kind(link), link.path.clone()]).collect();
     let ports: Vec<_> = ports.iter().map(|port| format!("{port:04X}")).collect();
-    probing(PROBE, "probe_host", &shared, ports.join(" "))
-}
-
-fn flag(path: String) -> Vec<Argument> {
-    probing(FLAG, "probe_flag", &[path], String::new())
+    probing(PROBE, "probe_host", &shared, &ports.join(" "))
 }
 
 /// Has the host call `function` of this part of the script with these words.
-fn probing(part: &str, function: &str, words: &[String], ports: String) -> Vec<Argument> {
+fn probing(part: &str, function: &str, words: &[String], ports: &str) -> Vec<Argument> {
     let functions = format!("{}\n{function} \"$@\"", bare(part));
-    vec![("functions", functions), ("shared", list(words)), ("ports", ports)]
+    vec![named("functions", functions), named("shared", list(words)), named("ports", ports)]
 }
 
 fn kind(link: &SharedLink) -> String {

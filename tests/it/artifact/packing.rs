@@ -5,11 +5,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use futures::executor::block_on;
 use insta::assert_snapshot;
-use shipit::artifact::{Artifact, ArtifactError, PackOptions, Packed, PreparedDelta, pack_tail};
+use shipit::artifact::{Artifact, ArtifactError, Packed, PreparedDelta, pack_tail};
 use shipit::model::codec::Codec;
 use shipit::model::manifest::Manifest;
-use shipit::remote::upload::Chunk;
+use shipit::remote::upload::FileRange;
 
 use crate::support::archives::{
     Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree,
@@ -21,20 +22,10 @@ const PREFIX: &str = ".20261121000000.0123456789ab";
 fn bytes_of(packed: &Packed) -> Vec<u8> {
     let mut bytes = Vec::new();
     for chunk in &packed.chunks {
-        let Chunk::File { file, at, len } = chunk else { panic!("{chunk:?}") };
-        let start = bytes.len();
-        bytes.resize(start + usize::try_from(*len).unwrap(), 0);
-        file.read_exact_at(&mut bytes[start..], *at).unwrap();
+        bytes.extend(chunk.read(0..chunk.len).unwrap());
     }
     assert_eq!(bytes.len() as u64, packed.len);
     bytes
-}
-
-fn file_of(chunk: &Chunk) -> &File {
-    match chunk {
-        Chunk::File { file, .. } => file,
-        Chunk::Bytes(_) => panic!("{chunk:?}"),
-    }
 }
 
 /// All that the artifact holds, as a host with this codec gets it.
@@ -42,31 +33,54 @@ fn pack_all(artifact: &Artifact, codec: Codec) -> Result<Packed, ArtifactError> 
     pack(artifact, artifact.manifest(), codec)
 }
 
-/// Packs the release. The progress on the way must agree with the result.
+/// Packs the release. What can be seen on the way must agree with the result.
 fn pack(artifact: &Artifact, release: &Manifest, codec: Codec) -> Result<Packed, ArtifactError> {
-    let (whole, mut told) = (PreparedDelta::default(), Vec::new());
-    let options = PackOptions { codec, quick_from: u64::MAX };
-    let mut hear = |packed: &Packed| {
-        told.push((packed.chunks.len(), packed.len));
-        true
-    };
-    let packed = artifact.pack(&release.clone().into(), PREFIX, options, &whole, &mut hear)?;
-    assert_eq!(told.last(), Some(&(packed.chunks.len(), packed.len)));
+    let (to, mut packing) = Packed::channel(codec);
+    let told = std::thread::scope(|scope| {
+        let hearing = scope.spawn(move || {
+            let mut told = Vec::new();
+            while block_on(packing.changed()).is_ok() {
+                let packed = packing.borrow_and_update().clone();
+                told.push((packed.chunks.len(), packed.len, packed.likely));
+            }
+            (told, packing.borrow().clone())
+        });
+        let whole = PreparedDelta::default();
+        let release = release.clone().into();
+        let packed = artifact.pack(&release, PREFIX, codec, u64::MAX, &whole, &to);
+        drop(to);
+        packed.map(|()| hearing.join().unwrap())
+    });
+    let (told, packed) = told?;
+    assert_eq!(told.last(), Some(&(packed.chunks.len(), packed.len, packed.likely)));
     assert_eq!(packed.likely, packed.len);
-    assert!(told.is_sorted() && told.len() == packed.chunks.len() + 1, "{told:?}");
+    assert!(told.is_sorted_by_key(|(chunks, len, _)| (*chunks, *len)), "{told:?}");
     Ok(packed)
+}
+
+#[test]
+fn packing_ends_when_nobody_waits_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tree(&dir.path().join("tree"), &sample());
+    let artifact = open(&dir.path().join("tree")).unwrap();
+    let (to, packing) = Packed::channel(Codec::Plain);
+    drop(packing);
+    let release = artifact.manifest().clone().into();
+    let whole = PreparedDelta::default();
+    let packed = artifact.pack(&release, PREFIX, Codec::Plain, u64::MAX, &whole, &to);
+    assert!(matches!(packed, Err(ArtifactError::Stopped)), "{packed:?}");
 }
 
 /// The whole stream for a host: the release, then a last frame with a secret.
 fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
     let packed = pack(artifact, release, codec).unwrap();
-    let spool = file_of(&packed.chunks[0]).metadata().unwrap();
+    let spool = packed.chunks[0].file.metadata().unwrap();
     assert_eq!(spool.nlink(), 0, "nobody else can open it");
     assert_eq!(spool.mode() & 0o777, 0o600);
     assert_eq!(packed.codec, codec, "what shrinks is compressed");
     let mut bytes = bytes_of(&packed);
     bytes.extend(pack_tail(PREFIX, &[("meta/env", 0o600, b"A=1\n")], codec).unwrap());
-    (bytes, packed.unpacked)
+    (bytes, packed.len)
 }
 
 fn unpack(bytes: &[u8], codec: Codec, into: &Path, tar: &str) {
@@ -129,12 +143,13 @@ fn packed_stream_unpacks_to_the_manifest() {
                 if !is_here(tar) || (codec == Codec::Zstd && !is_here("zstd")) {
                     continue;
                 }
-                let into = dir.path().join(format!("{name}-{codec}-{tar}"));
+                let title = format!("{name}-{}-{tar}", codec.word());
+                let into = dir.path().join(&title);
                 let (bytes, _) = stream(artifact, artifact.manifest(), codec);
                 unpack(&bytes, codec, &into, tar);
                 let out = into.join(PREFIX);
                 let unpacked = open(&out.join("tree")).unwrap();
-                assert_eq!(unpacked.manifest(), artifact.manifest(), "{name} {codec} {tar}");
+                assert_eq!(unpacked.manifest(), artifact.manifest(), "{title}");
                 let manifest = fs::read_to_string(out.join("meta/manifest")).unwrap();
                 assert_eq!(manifest, artifact.manifest().to_text());
                 assert_eq!(fs::read(out.join("meta/env")).unwrap(), b"A=1\n");
@@ -179,7 +194,7 @@ fn incompressible_file_is_sent_from_its_place() {
     let artifact = write(1 << 20);
     let packed = pack_all(&artifact, Codec::Zstd).unwrap();
     assert_eq!(packed.codec, Codec::Zstd, "too little to ask");
-    let spooled = |chunk: &Chunk| file_of(chunk).metadata().unwrap().nlink() == 0;
+    let spooled = |chunk: &FileRange| chunk.file.metadata().unwrap().nlink() == 0;
     assert!(packed.chunks.iter().all(spooled), "no chunk is a file of the tree");
 }
 
@@ -227,8 +242,8 @@ fn release_may_be_a_subset_of_the_artifact() {
     let artifact = open(&dir.path().join("tree")).unwrap();
     let release = artifact.manifest().without(&["public".to_owned()]);
     let into = dir.path().join("out");
-    let (bytes, unpacked) = stream(&artifact, &release, Codec::Plain);
-    assert_eq!(unpacked + 512 + 512 + 1024, bytes.len() as u64);
+    let (bytes, len) = stream(&artifact, &release, Codec::Plain);
+    assert_eq!(len + 512 + 512 + 1024, bytes.len() as u64);
     unpack(&bytes, Codec::Plain, &into, "tar");
     assert_eq!(open(&into.join(PREFIX).join("tree")).unwrap().manifest(), &release);
 }

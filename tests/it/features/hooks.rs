@@ -4,7 +4,7 @@
 use std::fs;
 
 use shipit::config::{Batch, Config, Confirm, Hook, Hooks, OnFailure};
-use shipit::deploy::goal::{Goal, RollbackTarget};
+use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::deploy::rollout::note;
 
@@ -219,7 +219,7 @@ async fn confirm_staged_asks_once_all_hosts_are_ready() {
     assert_eq!(world.names_told(), ["local.before", "staged", "local.staged", "local.failed"]);
     assert_eq!(world.read("current/VERSION"), "1\n");
     assert_eq!(world.deploy_second(false).await.verdict(), RunOutcome::Done);
-    let rollback = world.run(&Goal::Rollback(RollbackTarget::Previous)).await;
+    let rollback = world.run(&Goal::Rollback(None)).await;
     assert_eq!(rollback.verdict(), RunOutcome::Done);
     world.prune(1).await;
     let questions = [

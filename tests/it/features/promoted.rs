@@ -17,17 +17,9 @@ use crate::support::world::{LocalConnect, World, goal_of, hook};
 
 /// The goal to deploy the artifact of `live` with this env file.
 fn promoted(live: &LiveRelease, env: &str, of_live: bool) -> Goal {
-    let build = Build {
-        name: live.name.clone(),
-        manifest: live.manifest.clone(),
-        digest: live.digest,
-        revision: live.revision.clone(),
-        env: vec![EnvFile::raw(env.as_bytes().to_vec())],
-        force: false,
-        of_live: of_live.then_some(live.id),
-    };
-    let source = live.source(Arc::new(LocalConnect(LocalSession::new())));
-    Goal::Deploy { build: Box::new(build), source }
+    let build = live.build(Arc::new(LocalConnect(LocalSession::new())));
+    let env = vec![EnvFile::raw(env.as_bytes().to_vec())];
+    Goal::Deploy(Box::new(Build { env, of_live: of_live.then_some(live.id), ..build }))
 }
 
 #[track_caller]

@@ -33,9 +33,7 @@ async fn services_restart_in_order_and_revert_in_opposite_order() {
     // The third one was not touched.
     let expected = ["a1", "b1", "c1", "a2", "b2", "b1", "a1"].join("\n");
     assert_eq!(world.read("told").trim(), expected);
-    let mut said = Vec::new();
-    summary::print(&mut said, &Styles::plain(), &report, Verbosity::Normal).unwrap();
-    let said = String::from_utf8(said).unwrap();
+    let said = summary::text(&Styles::plain(), &report, Verbosity::Normal);
     assert!(said.contains("the restart of b exited with code 1"), "{said}");
 }
 

@@ -12,9 +12,7 @@ use shipit::report::{Verbosity, summary};
 use crate::support::world::{World, hook, staged};
 
 fn printed(report: &Report) -> String {
-    let mut out = Vec::new();
-    summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();
-    String::from_utf8(out).unwrap()
+    summary::text(&Styles::plain(), report, Verbosity::Normal)
 }
 
 #[track_caller]

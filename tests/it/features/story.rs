@@ -107,9 +107,7 @@ fn with_worker() -> World {
 }
 
 fn told(report: &Report) -> String {
-    let mut out = Vec::new();
-    summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();
-    String::from_utf8(out).unwrap()
+    summary::text(&Styles::plain(), report, Verbosity::Normal)
 }
 
 #[tokio::test]

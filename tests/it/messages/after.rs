@@ -62,9 +62,13 @@ fn told() -> Vec<(String, LedgerTail)> {
     (1..=3).map(host).collect()
 }
 
+fn wide(columns: usize, styles: Styles) -> Styles {
+    Styles { width: Some(columns), ..styles }
+}
+
 fn table(hosts: &[(String, LedgerTail)], limit: usize) -> String {
     let offset = FixedOffset::east_opt(7200).unwrap();
-    history_table(hosts, Page { limit, offset, width: 120 }, &Styles::plain())
+    history_table(hosts, Page { limit, offset }, &wide(120, Styles::plain()))
 }
 
 #[test]
@@ -111,16 +115,17 @@ fn narrow_history_keeps_duration_and_reason() {
     for (_, told) in &mut hosts {
         told.ledger = ledger(&entries);
     }
-    let page = Page { limit: 0, offset: FixedOffset::east_opt(7200).unwrap(), width: 80 };
-    assert_snapshot!(history_table(&hosts, page, &Styles::plain()), @"
+    let page = Page { limit: 0, offset: FixedOffset::east_opt(7200).unwrap() };
+    let plain = history_table(&hosts, page, &wide(80, Styles::plain()));
+    assert_snapshot!(plain, @"
     when              what    release         outcome   took  hosts  reason
     2026-08-22 12:15  prune   3 releases      done            all
     2026-08-22 12:15  deploy  20260822101502  reverted    4s  all    the staged hoo…
     no room for: who (`--json` has all)
     times are UTC+02:00
     ");
-    let coloured = history_table(&hosts, page, &Styles::coloured());
-    assert_eq!(console::strip_ansi_codes(&coloured), history_table(&hosts, page, &Styles::plain()));
+    let coloured = history_table(&hosts, page, &wide(80, Styles::coloured()));
+    assert_eq!(console::strip_ansi_codes(&coloured), plain);
     assert!(coloured.contains('\u{1b}'));
 }
 
@@ -379,9 +384,7 @@ fn unlock_tells_live_holders_from_dead_ones() {
 fn said(goal: GoalKind, hosts: Vec<(&str, HostResult)>) -> String {
     let release = matches!(goal, GoalKind::Pin | GoalKind::Unpin).then(|| id(OLD));
     let report = Report { goal, release, ..report(hosts) };
-    let mut out = Vec::new();
-    summary::print(&mut out, &Styles::plain(), &report, Verbosity::Normal).unwrap();
-    String::from_utf8(out).unwrap()
+    summary::text(&Styles::plain(), &report, Verbosity::Normal)
 }
 
 #[test]

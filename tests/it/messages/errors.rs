@@ -9,9 +9,7 @@ use shipit::report::error::{self, Hinted};
 use shipit::report::styles::Styles;
 
 fn shown(what: &str, causes: &[String], state: Option<&str>, hint: Option<&str>) -> String {
-    let mut out = Vec::new();
-    error::print_error(&mut out, &Styles::plain(), what, causes, state, hint).unwrap();
-    String::from_utf8(out).unwrap()
+    error::parts(&Styles::plain(), what, causes, state, hint)
 }
 
 #[test]
@@ -96,10 +94,8 @@ impl Hinted for Outer {
 
 #[test]
 fn error_shows_its_sources_and_its_hint() {
-    let mut out = Vec::new();
     let outer = Outer { source: io::Error::other("permission denied") };
-    error::print(&mut out, &Styles::plain(), &outer).unwrap();
-    assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    assert_snapshot!(error::text(&Styles::plain(), &outer), @"
     error: could not read deploy.toml
       cause: permission denied
       hint:  `shipit init` writes one
@@ -200,13 +196,11 @@ fn connection_failures_read_well() {
 #[test]
 fn long_lines_wrap_aligned_and_break_no_command() {
     let styles = Styles { width: Some(60), ..Styles::plain() };
-    let mut out = Vec::new();
     let hint = "one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all hosts to one release";
     let cause = ["what the program said before it ended was longer than one row".to_owned()];
     let what = "web1: there is no earlier good release that all hosts have, so none is chosen";
-    error::print_error(&mut out, &styles, what, &cause, Some("nothing was changed"), Some(hint))
-        .unwrap();
-    assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    let said = error::parts(&styles, what, &cause, Some("nothing was changed"), Some(hint));
+    assert_snapshot!(said, @"
     error: web1: there is no earlier good release that all
              hosts have, so none is chosen
       cause: what the program said before it ended was longer

@@ -88,7 +88,7 @@ fn names_and_ids_are_never_masked() {
     let paper = SharedBuffer::default();
     let words = ["production", "todo-web", "run-started", "staged", "printed", "20260821"];
     let sieve = Sieve::new(Secrets::new(words.map(str::to_owned)), false);
-    let mut guard = Sanitizer::new(Json::new(paper.clone()), sieve);
+    let mut guard = Sanitizer::new(Box::new(Json::new(paper.clone())), sieve);
     let (stage, hosts) = ("production".to_owned(), vec!["todo-web".to_owned()]);
     guard.on_event(&Event::RunStarted { goal: GoalKind::Deploy, stage, hosts });
     let (host, source, text) =
@@ -157,11 +157,11 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
 fn no_reporter_shows_a_secret() {
     let (events, end) = poisoned("abcd\u{1b}[1mef");
     let paper = SharedBuffer::default();
-    let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
+    let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, None, clock().0);
     let sieve = Sieve::new(secrets(), false);
     let mut guards: [Box<dyn Reporter>; 2] = [
-        Box::new(Sanitizer::new(lines, sieve.clone())),
-        Box::new(Sanitizer::new(Json::new(paper.clone()), sieve)),
+        Box::new(Sanitizer::new(Box::new(lines), sieve.clone())),
+        Box::new(Sanitizer::new(Box::new(Json::new(paper.clone())), sieve)),
     ];
     for guard in &mut guards {
         tell(&mut **guard, &events);
@@ -176,7 +176,8 @@ fn no_reporter_shows_a_secret() {
 fn redaction_leaves_harmless_text_alone() {
     let (plain, guarded) = (SharedBuffer::default(), SharedBuffer::default());
     let mut bare = Json::new(plain.clone());
-    let mut guard = Sanitizer::new(Json::new(guarded.clone()), Sieve::new(secrets(), false));
+    let mut guard =
+        Sanitizer::new(Box::new(Json::new(guarded.clone())), Sieve::new(secrets(), false));
     for event in every_event() {
         bare.on_event(&event);
         guard.on_event(&event);
@@ -190,7 +191,8 @@ fn redaction_leaves_harmless_text_alone() {
 #[test]
 fn workflow_commands_are_defused() {
     let paper = SharedBuffer::default();
-    let mut guard = Sanitizer::new(Json::new(paper.clone()), Sieve::new(Secrets::default(), true));
+    let mut guard =
+        Sanitizer::new(Box::new(Json::new(paper.clone())), Sieve::new(Secrets::default(), true));
     let text = "  ::set-env name=X::1\nfine :: here\n##[error]no".to_owned();
     guard.on_event(&Event::Printed { host: "web1".to_owned(), source: "hook".to_owned(), text });
     assert_snapshot!(paper.text(), @r#"{"v":1,"event":"printed","host":"web1","source":"hook","text":"  : :set-env name=X::1\nfine :: here\n# #[error]no"}"#);

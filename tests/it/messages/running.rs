@@ -14,7 +14,7 @@ use crate::support::reports::{done, every_event, report, tell};
 
 fn told(events: &[Event], verbosity: Verbosity) -> String {
     let paper = SharedBuffer::default();
-    let mut lines = Lines::new(paper.clone(), Styles::plain(), verbosity, clock().0);
+    let mut lines = Lines::new(paper.clone(), Styles::plain(), verbosity, None, clock().0);
     tell(&mut lines, events);
     paper.text()
 }
@@ -64,7 +64,7 @@ fn quiet_shows_only_trouble() {
 fn long_upload_reports_progress_now_and_then() {
     let paper = SharedBuffer::default();
     let (clock, hand) = clock();
-    let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock);
+    let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, None, clock);
     for second in 0..40_u64 {
         *hand.lock().unwrap() = Duration::from_secs(second);
         let sent = second * 1_000_000;
@@ -80,7 +80,7 @@ fn long_upload_reports_progress_now_and_then() {
 fn warning_before_a_run_is_wrapped_at_words() {
     let paper = SharedBuffer::default();
     let styles = Styles { width: Some(44), ..Styles::plain() };
-    let mut lines = Lines::new(paper.clone(), styles, Verbosity::Quiet, clock().0);
+    let mut lines = Lines::new(paper.clone(), styles, Verbosity::Quiet, None, clock().0);
     let text = "1 file is private here: bin/serve; `chmod o+r` it where it is built".to_owned();
     lines.on_event(&Event::Warning { host: None, text });
     assert_snapshot!(paper.text(), @"
@@ -92,7 +92,7 @@ fn warning_before_a_run_is_wrapped_at_words() {
 #[test]
 fn shown_warning_is_not_repeated_at_the_end() {
     let paper = SharedBuffer::default();
-    let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock().0);
+    let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, None, clock().0);
     let told = (Some("web1".to_owned()), "the clock is ahead".to_owned());
     lines.on_event(&Event::Warning { host: told.0.clone(), text: told.1.clone() });
     let mut end = report(vec![("web1", done())]);
@@ -108,7 +108,8 @@ fn shown_warning_is_not_repeated_at_the_end() {
 #[test]
 fn colour_adds_nothing_to_the_words() {
     let paper = SharedBuffer::default();
-    let mut lines = Lines::new(paper.clone(), Styles::coloured(), Verbosity::Verbose, clock().0);
+    let mut lines =
+        Lines::new(paper.clone(), Styles::coloured(), Verbosity::Verbose, None, clock().0);
     tell(&mut lines, &every_event());
     let coloured = paper.text();
     assert!(coloured.contains('\u{1b}'));

@@ -11,10 +11,9 @@ use crate::support::reports::{NEW, OLD, done, failure, id, report};
 use crate::support::services::proved;
 
 fn text(report: &Report) -> String {
-    let mut out = Vec::new();
-    summary::warnings(&mut out, &Styles::plain(), &report.warnings).unwrap();
-    summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();
-    String::from_utf8(out).unwrap()
+    let styles = Styles::plain();
+    summary::warnings(&styles, &report.warnings)
+        + &summary::text(&styles, report, Verbosity::Normal)
 }
 
 fn done_with(change: impl FnOnce(&mut Done)) -> HostResult {
@@ -80,9 +79,8 @@ fn table_says_what_runs_where_if_hosts_differ() {
 fn summary_is_wrapped_row_by_row() {
     let some = done_with(|done| (done.linked, done.linked_size) = (40, 8_900_000));
     let styles = Styles { width: Some(80), ..Styles::plain() };
-    let mut out = Vec::new();
-    summary::print(&mut out, &styles, &report(vec![("web1", some)]), Verbosity::Normal).unwrap();
-    assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    let said = summary::text(&styles, &report(vec![("web1", some)]), Verbosity::Normal);
+    assert_snapshot!(said, @"
     20260822101502 is live on web1 (was 20260821090311); seen running
       4.2 MB sent, 40 of 42 files (8.9 MB) already there
     ");
@@ -138,10 +136,8 @@ fn summary_of_a_prune() {
 
 #[test]
 fn quiet_summary_of_success_is_empty() {
-    let mut out = Vec::new();
     let report = report(vec![("web1", done())]);
-    summary::print(&mut out, &Styles::plain(), &report, Verbosity::Quiet).unwrap();
-    assert!(out.is_empty());
+    assert_eq!(summary::text(&Styles::plain(), &report, Verbosity::Quiet), "");
 }
 
 #[test]

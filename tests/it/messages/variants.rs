@@ -9,8 +9,8 @@ use std::time::Duration;
 use globset::Glob;
 use insta::assert_snapshot;
 use shipit::artifact::{
-    ArtifactError, CredentialFault, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
-    ServerSaid, SignatureFault,
+    ArtifactError, CredentialFault, LimitHit, Malformed, Offender, Refusal, Refused, ServerSaid,
+    SignatureFault,
 };
 use shipit::config::dotenv::{DotenvError, DotenvFault};
 use shipit::config::env::{EnvError, Missing};
@@ -19,8 +19,9 @@ use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::gather::{GatherError, OF_ARTIFACT, OF_CHECK};
 use shipit::deploy::health::ProofError;
 use shipit::deploy::outcome::Failure;
-use shipit::deploy::plan::{Offer, PlanError, RollbackError, WhyNotStaged};
+use shipit::deploy::plan::{PlanError, WhyNotStaged, rollback_target};
 use shipit::model::digest::Digest;
+use shipit::model::host_state::{Current, HostState};
 use shipit::model::layout::Layout;
 use shipit::model::ledger::{Newer, ReleaseStatus};
 use shipit::model::service::Proof;
@@ -31,6 +32,7 @@ use shipit::report::error;
 use shipit::report::styles::Styles;
 use zip::result::ZipError;
 
+use crate::support::ledgers::{lines, looked};
 use crate::support::reports::{NEW, OLD, id};
 
 /// One value of each variant.
@@ -42,9 +44,7 @@ macro_rules! every {
 }
 
 fn shown(what: &str, causes: &[String], hint: Option<&str>) -> String {
-    let mut out = Vec::new();
-    error::print_error(&mut out, &Styles::plain(), what, causes, None, hint).unwrap();
-    String::from_utf8(out).unwrap()
+    error::parts(&Styles::plain(), what, causes, None, hint)
 }
 
 fn failed(failure: impl Into<Failure>) -> String {
@@ -268,7 +268,7 @@ fn plan_errors() -> Vec<PlanError> {
 #[test]
 fn plans() {
     let errors = plan_errors();
-    let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
+    let all = errors.iter().map(|error| refused(error, |error| Some(error.hint("live"))));
     assert_snapshot!(all.collect::<String>(), @r#"
     error: /srv/todo/current is not a symbolic link, so it cannot be flipped
       hint:  move it away by hand: `mv /srv/todo/current /srv/todo/current.old`, then deploy again
@@ -330,7 +330,7 @@ fn plan_errors_hint_at_other_ways() {
         },
         PlanError::Doubtful { layout, unreadable: Vec::new(), unknown: Vec::new() },
     ];
-    let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
+    let all = errors.iter().map(|error| refused(error, |error| Some(error.hint("live"))));
     assert_snapshot!(all.collect::<String>(), @"
     error: a health check names `{digest}`, which is not known of release 20260821090311
       hint:  deploy its build again, or take `{digest}` out of [health] for this rollback
@@ -357,7 +357,7 @@ fn release_that_cannot_be_activated_is_explained() {
         Older { live: id(NEW) }
     });
     let errors = errors.map(|why| PlanError::NotStaged { id: id(OLD), why });
-    let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
+    let all = errors.iter().map(|error| refused(error, |error| Some(error.hint("live"))));
     assert_snapshot!(all.collect::<String>(), @"
     error: release 20260821090311 cannot be activated: it is not on this host
       hint:  `shipit stage live` stages its build anew
@@ -374,24 +374,24 @@ fn release_that_cannot_be_activated_is_explained() {
 
 #[test]
 fn rollbacks() {
-    let [candidates, foreign, unknown] =
-        ["20260821090311", "20240101000000", "20260821090312"].map(|id| vec![id.parse().unwrap()]);
-    let web1 = Offer { candidates, foreign, unknown };
-    let errors = every!(RollbackError {
-        HostsDisagree { live: vec![(text("web1"), Some(id(NEW))), (text("web2"), None)] }
-        NoCommon { offers: vec![(text("web1"), web1), (text("web2"), Offer::default())] }
-    });
-    let told = errors
-        .map(|error| shown(&error.to_string(), &error.causes(), Some(&error.hint("production"))));
+    let live = |id| HostState { current: Current::Release(id), ..HostState::default() };
+    let (one, none) = (live(id(NEW)), HostState::default());
+    let story =
+        ["1 staged", "1 activated", "1 committed", "3 staged", "3 activated", "3 committed"];
+    let mut web1 = looked(3, 3, &lines(&story).iter().map(String::as_str).collect::<Vec<_>>());
+    web1.present.push("20240101000000".to_owned());
+    let web2 = live(web1.live().unwrap());
+    let told = [[("web1", &one), ("web2", &none)], [("web1", &web1), ("web2", &web2)]]
+        .map(|all| failed(rollback_target(&all, None, "production").unwrap_err()));
     assert_snapshot!(told.concat(), @"
     error: the hosts do not run the same release
       cause: web1 runs 20260822101502
              web2 runs no release of shipit
       hint:  name one with `--to ID`; `shipit releases production` shows them
     error: there is no earlier good release that all hosts have
-      cause: web1 could roll back to 20260821090311
+      cause: web1 could roll back to 20260821090100
              web1 has, left by another tool, so only with `--to`: 20240101000000
-             web1 has, unknown to the ledger, so only with `--to`: 20260821090312
+             web1 has, unknown to the ledger, so only with `--to`: 20260821090200
              web2 has none that was live and good
       hint:  one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all hosts to one release
     ");
@@ -565,11 +565,10 @@ fn health_check_errors_read_well() {
 
 #[test]
 fn unit_findings_read_well() {
-    let (active, sub) = (text("failed"), text("exit-code"));
     let doubts = every!(ProofError {
         Unseen {}
-        NotActive { active: active.clone(), sub: sub.clone() }
-        WentDown { active, sub }
+        NotActive { state: text("failed (exit-code)") }
+        WentDown { state: text("failed (exit-code)") }
         Crashing { restarts: 3 }
         StartedAnew {}
         OtherRelease { release: text(OLD), path: format!("/srv/todo/releases/{OLD}") }
@@ -962,8 +961,7 @@ fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Refused {
         Offender { entry: path.clone(), path: Some(path), why }
     };
     let (artifact, excluded) = (text("todo.tar"), vec![text("*.map")]);
-    let from = RefusedFrom { artifact, is_directory: false, excluded };
-    Refused::new(from, bad.map(offender).into(), more)
+    Refused::new(artifact, false, excluded, bad.map(offender).into(), more)
 }
 
 fn refusals() -> Vec<Refusal> {

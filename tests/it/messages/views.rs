@@ -1,5 +1,7 @@
 //! Output of the commands that only look: releases, status, plans, findings.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, FixedOffset, Utc};
 use insta::assert_snapshot;
 use shipit::deploy::check::{Finding, Level};
@@ -86,7 +88,7 @@ fn hosts(live: &[&str]) -> Vec<(String, HostState)> {
 }
 
 fn table(hosts: &[(String, HostState)], width: usize) -> String {
-    releases_table(hosts, context(), width, &Styles::plain())
+    releases_table(hosts, context(), &Styles { width: Some(width), ..Styles::plain() })
 }
 
 #[test]
@@ -239,7 +241,7 @@ fn staged_release_is_shown_with_its_last_day() {
     for (_, state) in &mut all {
         *state = state.holding(staged.clone());
     }
-    let table = releases_table(&all, context(), 160, &Styles::plain());
+    let table = releases_table(&all, context(), &Styles::plain());
     assert!(table.contains(" staged until 2026-08-29"), "{table}");
     let view = status_view(&all, context(), &Styles::plain());
     assert!(view.contains("  staged:    20260822101502, until 2026-08-29\n"), "{view}");
@@ -472,7 +474,7 @@ fn plan_reads_well() {
       nothing to do
     nothing was changed: this was a dry run
     ");
-    assert_eq!(plan_json(&plans, &warnings)["hosts"][0]["steps"][1], flip);
+    assert_eq!(plan_json(&plans, &BTreeMap::new(), &warnings)["hosts"][0]["steps"][1], flip);
 }
 
 fn finding(host: Option<&str>, level: Level, text: &str, fix: Option<&str>) -> Finding {

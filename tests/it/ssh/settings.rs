@@ -6,7 +6,8 @@ use shipit::config::HostKeys;
 use shipit::remote::session::SessionError;
 use shipit::ssh::expand::LocalEnv;
 use shipit::ssh::given::GivenTexts;
-use shipit::ssh::ssh_config::{AgentSocket, HostSettings, KeyPolicy, read_answer};
+use shipit::ssh::options::SshAnswers;
+use shipit::ssh::ssh_config::{HostSettings, KeyPolicy, read_answer};
 use shipit::ssh::target::SshTarget;
 
 use crate::support::ssh::{around, refusal, soon, told, write};
@@ -497,7 +498,7 @@ fn settings(answer: &str) -> HostSettings {
         env,
         ..around("/home/me".as_ref(), "ssh")
     };
-    read_answer(answer, answer, &target, &around).unwrap()
+    read_answer(&SshAnswers::read(answer, answer), &target, &around).unwrap()
 }
 
 #[test]
@@ -518,15 +519,15 @@ fn tokens_and_tilde_in_settings_are_expanded() {
 #[test]
 fn identity_agent_is_read_in_every_spelling() {
     let agent = |text: &str| settings(text).agent;
-    assert_eq!(agent("port 22"), AgentSocket::Path("/run/agent".into()));
-    assert_eq!(agent("identityagent SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
-    assert_eq!(agent("identityagent $SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
-    assert_eq!(agent("identityagent ~/a"), AgentSocket::Path("/home/me/a".into()));
-    assert_eq!(agent("identityagent ~root/a"), AgentSocket::Path("/root/a".into()));
+    assert_eq!(agent("port 22"), Some("/run/agent".into()));
+    assert_eq!(agent("identityagent SSH_AUTH_SOCK"), Some("/run/agent".into()));
+    assert_eq!(agent("identityagent $SSH_AUTH_SOCK"), Some("/run/agent".into()));
+    assert_eq!(agent("identityagent ~/a"), Some("/home/me/a".into()));
+    assert_eq!(agent("identityagent ~root/a"), Some("/root/a".into()));
     assert!(
-        matches!(agent("identityagent ~nobody.here/a"), AgentSocket::Path(path) if path.ends_with("~nobody.here/a"))
+        matches!(agent("identityagent ~nobody.here/a"), Some(path) if path.ends_with("~nobody.here/a"))
     );
-    assert_eq!(agent("identityagent none"), AgentSocket::None);
+    assert_eq!(agent("identityagent none"), None);
 }
 
 #[test]

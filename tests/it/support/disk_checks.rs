@@ -79,7 +79,7 @@ fn comes_back(root: &Path, ledger: &Ledger) -> Result<(), String> {
 fn as_its_manifest(root: &Path, id: &str) -> Result<(), String> {
     let manifest = root.join(".shipit/manifests").join(id);
     let text = told("no manifest", fs::read_to_string(manifest))?;
-    let manifest = told("manifest", Manifest::parse(&text))?;
+    let manifest = Manifest::parse(&text).ok_or_else(|| format!("no manifest: {text}"))?;
     for (path, node) in manifest.nodes() {
         let place = root.join("releases").join(id).join(path);
         let what = format!("{id}/{path}");

@@ -69,9 +69,7 @@ pub(crate) fn age(version: &str) -> &str {
 
 /// Returns the first line of the summary, with ages in place of release ids.
 pub(crate) fn first_line(report: &Report) -> String {
-    let mut out = Vec::new();
-    summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();
-    let text = String::from_utf8(out).unwrap();
+    let text = summary::text(&Styles::plain(), report, Verbosity::Normal);
     let first = text.lines().next().unwrap().split(';').next().unwrap();
     let ids = [
         ("20260821090004", "NEW"),

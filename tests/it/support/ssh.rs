@@ -88,7 +88,7 @@ pub(crate) fn whoami() -> String {
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
-pub(crate) fn connector(user: &User, settings: &SshSettings, around: LocalEnv) -> Connector {
+pub(crate) fn connector(user: &User, settings: &SshSettings, around: LocalEnv) -> Arc<Connector> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     Connector::new(settings, around, user.callbacks(), now)
 }

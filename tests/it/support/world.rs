@@ -1,7 +1,6 @@
 //! A little fleet in a temporary directory: each host is a directory, reached through the local
 //! session.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
-use shipit::cache::{MakeManifest, ReleaseCache};
+use shipit::cache::LocalCache;
 use shipit::config::env::EnvFile;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
@@ -19,7 +18,7 @@ use shipit::deploy::cancel::Cancel;
 use shipit::deploy::context::{Approve, Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet::{build_and_run, dry_run, run};
-use shipit::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
+use shipit::deploy::goal::{Build, Goal, PruneRule};
 use shipit::deploy::outcome::{Failure, Report};
 use shipit::deploy::plan::HostPlan;
 use shipit::deploy::promote::{LiveRelease, live_release};
@@ -27,7 +26,6 @@ use shipit::deploy::query::Answers;
 use shipit::deploy::run::Run;
 use shipit::deploy::source::Source;
 use shipit::deploy::verify::{Verified, verify};
-use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
 use shipit::report::json::report_line;
@@ -41,7 +39,6 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
-    pub(crate) cache: MemoryCache,
     /// Size of a further file in every build, in bytes. A large one needs a channel of its own.
     pub(crate) ballast: usize,
     /// The questions that were asked, and the answers to come, the last one first.
@@ -72,27 +69,6 @@ impl Connect for LocalConnect {
     }
 }
 
-/// A cache in memory: manifests, and where large files are.
-#[derive(Default)]
-pub(crate) struct MemoryCache {
-    pub(crate) manifests: Mutex<BTreeMap<Digest, String>>,
-    pub(crate) large: Mutex<BTreeMap<Digest, PathBuf>>,
-}
-
-impl ReleaseCache for MemoryCache {
-    fn manifest(&self, digest: Digest) -> Option<String> {
-        self.manifests.lock().unwrap().get(&digest).cloned()
-    }
-
-    fn keep_manifest(&self, make: MakeManifest) {
-        self.manifests.lock().unwrap().extend(make());
-    }
-
-    fn file(&self, digest: Digest, _: u64) -> Option<fs::File> {
-        self.large.lock().unwrap().get(&digest).map(|path| fs::File::open(path).unwrap())
-    }
-}
-
 pub(crate) fn host(name: &str) -> Host {
     Host { name: name.to_owned(), address: Address::Local, roles: Vec::new() }
 }
@@ -107,8 +83,9 @@ pub(crate) fn hook(run: &str) -> Hook {
 pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     let source = ArtifactSource::Path { path, sha256: None };
     let spec = ArtifactSpec::of(source);
-    let artifact = open_spec(&spec).unwrap();
+    let artifact = Arc::new(open_spec(&spec).unwrap());
     let build = but(Build {
+        source: Source::Artifact(Arc::clone(&artifact)),
         name: artifact.name().to_owned(),
         manifest: artifact.manifest().clone(),
         digest: artifact.digest(),
@@ -117,13 +94,13 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
         force: true,
         of_live: None,
     });
-    Goal::Deploy { build: Box::new(build), source: Source::Artifact(Arc::new(artifact)) }
+    Goal::Deploy(Box::new(build))
 }
 
 /// The goal to stage what this deploy would make live.
 pub(crate) fn staged(deploy: &Goal) -> Goal {
-    let Goal::Deploy { build, source } = deploy else { panic!("not a deploy") };
-    Goal::Stage { build: build.clone(), source: source.clone() }
+    let Goal::Deploy(build) = deploy else { panic!("not a deploy") };
+    Goal::Stage(build.clone())
 }
 
 /// Each restart appends the version that it started to a file.
@@ -174,7 +151,6 @@ impl World {
             config,
             connect,
             events: Mutex::default(),
-            cache: MemoryCache::default(),
             ballast: 0,
             asked: Mutex::default(),
             approved: Mutex::default(),
@@ -259,37 +235,49 @@ impl World {
     pub(crate) async fn run_with(&self, goal: &Goal, cancel: &Cancel) -> Report {
         let values = self.run_values(goal.kind().word());
         let sink = |event| self.events.lock().unwrap().push(event);
-        run(self.context(&values, &sink, cancel), goal).await
+        run(self.context(&values, &sink, cancel, &self.cache()), goal).await
     }
 
     /// Runs the goal after `local.before`.
     pub(crate) async fn build_and_run(&self, goal: Goal) -> Report {
         let values = self.run_values(goal.kind().word());
         let sink = |event| self.events.lock().unwrap().push(event);
-        let cancel = Cancel::never();
-        let cx = self.context(&values, &sink, &cancel);
+        let (cancel, cache) = (Cancel::never(), self.cache());
+        let cx = self.context(&values, &sink, &cancel, &cache);
         build_and_run(cx, goal.kind(), async || Ok(goal)).await
     }
 
     /// Looks for what can be promoted from here; `whole` also compares every byte.
     pub(crate) async fn live_release(&self, whole: bool) -> Result<LiveRelease, Failure> {
         let values = self.run_values("promote");
-        live_release(self.context(&values, &|_| {}, &Cancel::never()), whole).await
+        live_release(self.context(&values, &|_| {}, &Cancel::never(), &self.cache()), whole).await
     }
 
     /// Returns the plan of a dry run for the first host, as users see it.
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
         let values = self.run_values(goal.kind().word());
-        let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        let dry_run =
+            dry_run(self.context(&values, &|_| {}, &Cancel::never(), &self.cache()), goal).await;
         plan_lines(dry_run.plans[0].1.as_ref().unwrap())
     }
 
     /// The plan of a dry run for each host; `None` if it has none, or nothing is to be done.
     pub(crate) async fn planned(&self, goal: &Goal) -> Vec<(String, Option<HostPlan>)> {
         let values = self.run_values(goal.kind().word());
-        let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        let dry_run =
+            dry_run(self.context(&values, &|_| {}, &Cancel::never(), &self.cache()), goal).await;
         let plan = |plan: Result<_, _>| plan.ok().filter(|_| !dry_run.unchanged);
         dry_run.plans.into_iter().map(|(host, found)| (host, plan(found))).collect()
+    }
+
+    /// The directory in which this machine keeps what it knows of releases.
+    pub(crate) fn cache_dir(&self) -> PathBuf {
+        self.dir.path().join("cache of this machine")
+    }
+
+    /// The cache for one run, which ends when everything is written.
+    fn cache(&self) -> LocalCache {
+        LocalCache::new(Some(&self.cache_dir()), std::time::SystemTime::now())
     }
 
     fn context<'a>(
@@ -297,6 +285,7 @@ impl World {
         run: &'a Run,
         sink: &'a (dyn Fn(Event) + Send + Sync),
         cancel: &'a Cancel,
+        cache: &'a LocalCache,
     ) -> RunContext<'a> {
         RunContext {
             config: &self.config,
@@ -306,7 +295,7 @@ impl World {
             approve: self,
             told: &report_line,
             cancel,
-            cache: &self.cache,
+            cache,
             wait: false,
         }
     }
@@ -315,20 +304,7 @@ impl World {
     pub(crate) async fn within<T>(&self, work: impl AsyncFnOnce(RunContext<'_>) -> T) -> T {
         let (run, cancel) = (self.run_values("after"), Cancel::never());
         let sink = |event| self.events.lock().unwrap().push(event);
-        let (config, connect) = (&self.config, self.connect.as_ref());
-        let events = Events::new(&sink);
-        work(RunContext {
-            config,
-            run: &run,
-            connect,
-            events,
-            approve: self,
-            cancel: &cancel,
-            cache: &self.cache,
-            wait: false,
-            told: &report_line,
-        })
-        .await
+        work(self.context(&run, &sink, &cancel, &self.cache())).await
     }
 
     pub(crate) async fn verify(&self, id: Option<&str>) -> Answers<Verified> {
@@ -361,7 +337,7 @@ impl World {
     }
 
     pub(crate) async fn rollback(&self) -> Report {
-        self.run(&Goal::Rollback(RollbackTarget::Previous)).await
+        self.run(&Goal::Rollback(None)).await
     }
 
     pub(crate) async fn prune(&self, keep: usize) -> Report {

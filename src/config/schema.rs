@@ -1,24 +1,22 @@
 //! The JSON Schema of deploy.toml, for editors. Its keys and types are what the tables read, found
 //! by `trace`; its words are those of `deploy.example.toml`.
 
-mod trace;
-
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use self::trace::{Kind, Trace, ValueForm};
-use super::known::ONLY_AT_TOP;
+use super::known::{ONLY_AT_TOP, dotted};
 use super::tables::Layer;
+use super::trace::Shape;
 
 /// The example, which names every key.
-const EXAMPLE: &str = include_str!("../../../deploy.example.toml");
+const EXAMPLE: &str = include_str!("../../deploy.example.toml");
 
 /// Returns the schema. A config that it refuses is wrong; one that it takes may still break a rule,
 /// which `shipit check` finds.
 pub fn schema() -> Value {
-    let writer = SchemaWriter { trace: Trace::of::<Layer>(), words: words_of(EXAMPLE) };
-    let mut top = writer.value("", "");
+    let words = words_of(EXAMPLE);
+    let mut top = Shape::of::<Layer>().map_or(Value::Null, |shape| value(&shape, "", &words));
     let keys = top["properties"].as_object_mut().map(std::mem::take).unwrap_or_default();
     let mut properties = Map::new();
     let mut stage = Map::new();
@@ -44,61 +42,40 @@ pub fn schema() -> Value {
     })
 }
 
-struct SchemaWriter {
-    trace: Trace,
-    /// The example's comment on each key.
-    words: BTreeMap<String, String>,
-}
-
-impl SchemaWriter {
-    /// Returns the schema of the value at `path`, whose key is `key`, with dots.
-    fn value(&self, path: &str, key: &str) -> Value {
-        let mut schema = match self.trace.kinds.get(path) {
-            None => json!({}),
-            Some(Kind::Text) => json!({ "type": "string" }),
-            Some(Kind::Number) => json!({ "type": "integer" }),
-            Some(Kind::Switch) => json!({ "type": "boolean" }),
-            Some(Kind::Words(words)) => json!({ "enum": words }),
-            Some(Kind::List) => json!({ "type": "array", "items": self.item(path, key) }),
-            Some(Kind::Map) => {
-                json!({ "type": "object", "additionalProperties": self.item(path, key) })
-            }
-            Some(Kind::Table(keys)) => self.table(path, key, keys),
-            Some(Kind::Again) => json!({ "$ref": "#/definitions/stage" }),
-            Some(Kind::SameAsOuter) => self.one_of(path.trim_end_matches("|List/*"), key, true),
-            Some(Kind::OneOf { expected }) => {
-                let mut schema = self.one_of(path, key, false);
-                schema["description"] = json!(expected);
-                schema
-            }
-        };
-        let last = |text: &str| text.rsplit(['/', '.']).next().map(str::to_owned);
-        let words = self.words.get(key);
-        // A service of several has the keys of a single one.
-        let words = words.or_else(|| self.words.get(&key.replacen("services.", "service.", 1)));
-        if let Some(words) = words.filter(|_| last(path) == last(key)) {
-            schema["description"] = json!(words);
+/// Returns the schema of the value of `key`. `words` are the example's comments on each key.
+fn value(shape: &Shape, key: &str, words: &BTreeMap<String, String>) -> Value {
+    match shape {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Number => json!({ "type": "integer" }),
+        Shape::Switch => json!({ "type": "boolean" }),
+        Shape::Words(words) => json!({ "enum": words }),
+        Shape::List(item) => json!({ "type": "array", "items": value(item, key, words) }),
+        Shape::Map(item) => {
+            json!({ "type": "object", "additionalProperties": value(item, key, words) })
         }
-        schema
-    }
-
-    fn item(&self, path: &str, key: &str) -> Value {
-        self.value(&trace::item(path), key)
-    }
-
-    fn table(&self, path: &str, key: &str, keys: &[&str]) -> Value {
-        let value = |name: &&str| {
-            let key = trace::below(key, name).replace('/', ".");
-            ((*name).to_owned(), self.value(&trace::below(path, name), &key))
-        };
-        let properties: Map<_, _> = keys.iter().map(value).collect();
-        json!({ "type": "object", "properties": properties, "additionalProperties": false })
-    }
-
-    fn one_of(&self, path: &str, key: &str, inner: bool) -> Value {
-        let forms = self.trace.forms(path).filter(|form| !inner || *form != ValueForm::List);
-        let all: Vec<_> = forms.map(|form| self.value(&trace::form(path, form), key)).collect();
-        json!({ "anyOf": all })
+        Shape::Table(values) => {
+            let property = |(name, shape): &(&str, Shape)| {
+                let key = dotted(key, name);
+                let mut schema = value(shape, &key, words);
+                // A service of several has the keys of a single one.
+                let single = key.replacen("services.", "service.", 1);
+                if let Some(words) = words.get(&key).or_else(|| words.get(&single)) {
+                    schema["description"] = json!(words);
+                }
+                ((*name).to_owned(), schema)
+            };
+            let properties: Map<_, _> = values.iter().map(property).collect();
+            json!({ "type": "object", "properties": properties, "additionalProperties": false })
+        }
+        Shape::Again => json!({ "$ref": "#/definitions/stage" }),
+        Shape::OneOf { expected, forms } => {
+            let forms: Vec<_> = forms.iter().map(|form| value(form, key, words)).collect();
+            let mut schema = json!({ "anyOf": forms });
+            if let Some(expected) = expected {
+                schema["description"] = json!(expected);
+            }
+            schema
+        }
     }
 }
 
