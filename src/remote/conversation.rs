@@ -260,8 +260,9 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { shared, ports }).await?.text))
     }
 
-    /// Streams a release, `chunks` and then `tail`, about `len` bytes, to the host over a channel of its own, or several.
-    /// With `large`, the id of the release, its large files are read back while they arrive.
+    /// Streams a release, `chunks` and then `tail`, about `len` bytes, to the host over a channel
+    /// of its own, or several. With `large`, the id of the release, its large files are read back
+    /// while they arrive.
     pub async fn receive(
         &self,
         codec: Codec,

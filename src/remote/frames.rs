@@ -1,6 +1,6 @@
 //! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>` is an
-//! answer; `<run> say <bytes> <hook>`, that many bytes, is output before an answer. All other output
-//! of a host, such as that of a chatty `.bashrc`, is noise and is skipped, up to a limit.
+//! answer; `<run> say <bytes> <hook>`, that many bytes, is output before an answer. All other
+//! output of a host, such as that of a chatty `.bashrc`, is noise and is skipped, up to a limit.
 
 use std::borrow::Cow;
 use std::time::Duration;

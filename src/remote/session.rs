@@ -110,13 +110,13 @@ impl fmt::Display for Exit {
     }
 }
 
-/// The reason why a host could not be reached, or was lost. `Display` is one line without its source
-/// and without the host's name, which the reporter puts first.
+/// The reason why a host could not be reached, or was lost. `Display` is one line without its
+/// source and without the host's name, which the reporter puts first.
 ///
 /// `address` is `host:port`, `kind` a type of keys such as `ssh-ed25519`, `fingerprint` that of the
-/// key which the host showed: `SHA256:…`. `name` is the name in known_hosts, `name` or `[name]:port`;
-/// `file` and `line`, from 1, are a place there. `by_hand` is the `ssh` command that connects the
-/// same way, empty if there is none.
+/// key which the host showed: `SHA256:…`. `name` is the name in known_hosts, `name` or
+/// `[name]:port`; `file` and `line`, from 1, are a place there. `by_hand` is the `ssh` command that
+/// connects the same way, empty if there is none.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// No TCP connection (or no local shell).

@@ -101,9 +101,9 @@ pub struct UploadOptions<'a> {
 /// by any number of hosts at once.
 pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<FileRange>> + Send>>;
 
-/// Sends `chunks` and then `tail`, about `len` bytes in all, over `session`: the command `receive` is that of the first
-/// channel, and `stripe` makes that of a further one from its descriptor. Returns when the host has
-/// unpacked them.
+/// Sends `chunks` and then `tail`, about `len` bytes in all, over `session`: the command `receive`
+/// is that of the first channel, and `stripe` makes that of a further one from its descriptor.
+/// Returns when the host has unpacked them.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
     receive: &str,
@@ -146,8 +146,8 @@ pub(super) async fn send(
 }
 
 /// Returns the session of each channel besides the first, which carries its share of the blocks,
-/// and a permit to hold meanwhile. Makes connections if an upload of `len` bytes gains by them; they
-/// end when they are dropped. Where fewer can be made, the upload is only slower.
+/// and a permit to hold meanwhile. Makes connections if an upload of `len` bytes gains by them;
+/// they end when they are dropped. Where fewer can be made, the upload is only slower.
 async fn further_channels<'a>(
     session: &Arc<dyn Session>,
     len: u64,

@@ -377,10 +377,26 @@ last_words() {
     timeout "$deadline" /bin/sh -c "$tell" sh "$@" 2>/dev/null </dev/null 9>&-
 }
 
+# For the EXIT trap: after a signal that is caught there, dash and BusyBox take the status of `exit` for
+# that of the last command, and a step that failed would count as done. Programs still heed signals.
+ignore_signals() {
+    trap '' TERM INT PIPE HUP
+    timeout() (
+        heed_signals
+        # mksh would run the function again.
+        unset -f timeout
+        exec timeout "$@"
+    )
+}
+
+heed_signals() {
+    trap - TERM INT PIPE HUP
+}
+
 # Runs when the shell exits, for whatever reason.
 end_conversation() {
     local draft
-    trap : TERM INT PIPE HUP
+    ignore_signals
     hears='' streams=''
     [ -z "$watcher" ] || stop_watching
     if [ -n "$undecided" ]; then

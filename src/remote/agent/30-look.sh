@@ -186,9 +186,9 @@ say_no_flip() {
     echo 'missing mv cannot replace a link in one step'
 }
 
-# Prints what sudo allows of systemctl with each unit's action and, where there are any, with each of
-# these verbs and for unit files. `sudo -l COMMAND` also succeeds where the rule wants a password, so
-# all rules are printed too.
+# Prints what sudo allows of systemctl with each unit's action and, where there are any, with each
+# of these verbs and for unit files. `sudo -l COMMAND` also succeeds where the rule wants a
+# password, so all rules are printed too.
 look_sudo() {
     local line
     allowed=''

@@ -1,8 +1,8 @@
 # Whether the files that arrived are those that were sent.
 
 # Takes what was unpacked for a release. The new manifest has this digest and builds on that of
-# `base`, if there is one. A file that is not as it was sent is deleted: no later upload may build on
-# it.
+# `base`, if there is one. A file that is not as it was sent is deleted: no later upload may build
+# on it.
 locked_order_check() {
     local digest id manifest stage
     arguments "$@"

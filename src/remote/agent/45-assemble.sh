@@ -88,8 +88,8 @@ locked_order_keep() {
 
 # `relist` is yes where hooks may have added files; unless it is no, the manifest of the artifact is
 # kept, for it does not follow from the release. `env` names its env files. Prints the digest of the
-# sealed manifest and the few lines that came to it, so that the other side has it too. 6: hooks made
-# what no manifest has a line for.
+# sealed manifest and the few lines that came to it, so that the other side has it too. 6: hooks
+# made what no manifest has a line for.
 locked_order_seal() {
     local env id manifest release relist sum
     arguments "$@"

@@ -38,6 +38,7 @@ run_command() {
 
 run_in_release() (
     eval "set -- $vars"
+    heed_signals
     # shellcheck disable=SC2086
     cd "$root/releases/$id" && exec timeout -k 10 "$within" env "$@" $hook_shell "$command"
 )
@@ -172,8 +173,8 @@ shown_body() {
     if [ "$(wc -c <"$tmp/body")" -lt 65536 ]; then veiled; else veiled ragged; fi <"$tmp/body"
 }
 
-# Runs the hooks of place $1 in the order of its list. While nothing is decided, the first that fails
-# is the last. Afterwards all are run, and `partly` names one that failed.
+# Runs the hooks of place $1 in the order of its list. While nothing is decided, the first that
+# fails is the last. Afterwards all are run, and `partly` names one that failed.
 run_hooks() {
     local command ended hooks place what within
     place=$1
@@ -228,6 +229,7 @@ run_in_place() (
     else
         enter_candidate || exit
     fi
+    heed_signals
     # shellcheck disable=SC2086
     exec timeout -k 10 "$within" $hook_shell "$command"
 )

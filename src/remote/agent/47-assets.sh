@@ -18,8 +18,8 @@ keep_files() {
     echo "$(($(wc -l <"$tmp/kept")))"
 }
 
-# Prints the lines of the files below these paths that the release $1 brought itself, if nobody wrote to
-# them. Further arguments: these paths.
+# Prints the lines of the files below these paths that the release $1 brought itself, if nobody
+# wrote to them. Further arguments: these paths.
 own_files() {
     local manifest path release skip
     release=$root/releases/$1

@@ -290,8 +290,8 @@ start_interval() {
     echo "${interval:-1}"
 }
 
-# Whether the unit is up within 5 seconds, or ended well if it is one that ends; and its main process
-# is not in the release that was left.
+# Whether the unit is up within 5 seconds, or ended well if it is one that ends; and its main
+# process is not in the release that was left.
 is_active() {
     local state tries
     is_unit || return 0

@@ -204,6 +204,7 @@ service() {
 }
 
 run_service_command() (
+    heed_signals
     enter_live && exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
 )
 

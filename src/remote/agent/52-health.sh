@@ -10,8 +10,8 @@ locked_order_try() {
 # One GET. `request` is curl's configuration with address and headers, which may hold secrets and so
 # is in no argument of a program, as is `wanted`, a text that the body should hold, or nothing.
 # `connect` is where to connect instead, or nothing; `trust` is `public`, `anybody` or certificates.
-# Prints the status, ` found` where the body holds the text, ` https://NAME` where it redirects there,
-# and the body without secrets.
+# Prints the status, ` found` where the body holds the text, ` https://NAME` where it redirects
+# there, and the body without secrets.
 locked_order_fetch() {
     local connect found request secured status trust wanted within
     arguments "$@"

@@ -42,7 +42,8 @@ is_down() {
 }
 
 # Looks at the processes of the unit other than the main one that began after the flip: prints
-# `renewed` if there is one, and `worker` if one of them works in release $1 or runs a program of it.
+# `renewed` if there is one, and `worker` if one of them works in release $1 or runs a program of
+# it.
 look_at_workers() {
     local place worker
     set -- "$1"

@@ -144,6 +144,7 @@ run_traffic_command() {
 }
 
 traffic_command() (
+    heed_signals
     # shellcheck disable=SC2119
     enter_live && export SHIPIT_SLOT="$1" SHIPIT_PORT="$2" &&
         exec timeout -k 10 "$within" /bin/sh -c "$traffic_command"
@@ -198,23 +199,26 @@ drain_slot() {
     each_in_slot "$name" add_to_drain
     look_at_uptime
     eval "set -- $units"
-    # shellcheck disable=SC2016
-    sudo=$sudo setsid /bin/sh -c '
-        seconds=$1 root=$2 slot=$3
-        shift 3
-        sleep "$seconds"
-        [ "$(readlink "$root/slots/$slot")" != "../$(readlink "$root/current")" ] || set --
-        while [ "$#" -gt 1 ]; do
-            case $1 in
-                user) systemctl --user stop "$2" ;;
-                root) systemctl stop "$2" ;;
-                *) $sudo systemctl stop "$2" ;;
-            esac
-            shift 2
-        done
-        rm -f "$root/slots/$slot.drain"
-    ' shipit-drain "$((drain + keep_warm))" "$root" "$name" "$@" \
-        </dev/null >/dev/null 2>&1 7>&- 8>&- 9>&- &
+    (
+        heed_signals
+        export sudo
+        # shellcheck disable=SC2016
+        exec setsid /bin/sh -c '
+            seconds=$1 root=$2 slot=$3
+            shift 3
+            sleep "$seconds"
+            [ "$(readlink "$root/slots/$slot")" != "../$(readlink "$root/current")" ] || set --
+            while [ "$#" -gt 1 ]; do
+                case $1 in
+                    user) systemctl --user stop "$2" ;;
+                    root) systemctl stop "$2" ;;
+                    *) $sudo systemctl stop "$2" ;;
+                esac
+                shift 2
+            done
+            rm -f "$root/slots/$slot.drain"
+        ' shipit-drain "$((drain + keep_warm))" "$root" "$name" "$@"
+    ) </dev/null >/dev/null 2>&1 7>&- 8>&- 9>&- &
     pid=$!
     echo "${boot}_${pid}_$(started "$pid")_drain $((${uptime%??} + drain))" >"$root/slots/$name.drain"
 }

@@ -66,7 +66,8 @@ can_link() {
     done
 }
 
-# Fails if sudo does not allow what linking the unit file of the service takes, and removing it again.
+# Fails if sudo does not allow what linking the unit file of the service takes, and removing it
+# again.
 may_link() {
     [ -n "$unit_file" ] && [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
     may_manage daemon-reload || return 1
@@ -124,8 +125,8 @@ run_verify() {
     timeout -k 2 60 systemd-analyze "--$scope" verify "$@" >"$tmp/why" 2>&1 </dev/null 9>&-
 }
 
-# Once `current` leads to the candidate: links the unit files that systemd does not know yet, and has
-# it read again what changed.
+# Once `current` leads to the candidate: links the unit files that systemd does not know yet, and
+# has it read again what changed.
 apply_unit_files() {
     local linked
     linked=''

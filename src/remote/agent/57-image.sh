@@ -1,7 +1,7 @@
 # This part of the script goes only to hosts with a service that runs a container image.
 #
-# The release is the image archive, unpacked: layers that the base has too are shared like all files.
-# The engine gets it as IMAGE:ID, and the unit runs IMAGE:current, or IMAGE:SLOT in a slot.
+# The release is the image archive, unpacked: layers that the base has too are shared like all
+# files. The engine gets it as IMAGE:ID, and the unit runs IMAGE:current, or IMAGE:SLOT in a slot.
 # `.shipit/images/ID` lists the tags of the release ID, so that they go with it.
 
 needs_engine() {

@@ -27,9 +27,9 @@ about_env() {
     printf 'env %s\n' "$(keyed "$@")"
 }
 
-# The inner digest of HMAC-SHA256 of these files, one after the other: this host's key, whose 64 digits are just one
-# block and get the mask 0x36, then the content. Neither is printed, leaves the host, or is an
-# argument.
+# The inner digest of HMAC-SHA256 of these files, one after the other: this host's key, whose 64
+# digits are just one block and get the mask 0x36, then the content. Neither is printed, leaves the
+# host, or is an argument.
 keyed() {
     [ "$(tr -dc 0-9a-f <"$root/.shipit/key" | wc -c)" -eq 64 ] || return 1
     cat "$@" >/dev/null 2>&1 || return 1

@@ -1,7 +1,7 @@
 # Facts for `check` that a look leaves out. These functions come with the order that needs them.
 
-# Prints these facts; changes nothing. Arguments: two words for each linked path, f or d and the path.
-# `ports` are hexadecimal.
+# Prints these facts; changes nothing. Arguments: two words for each linked path, f or d and the
+# path. `ports` are hexadecimal.
 probe_host() {
     could_flip || say_no_flip
     look_sudo stop reset-failed

@@ -52,7 +52,7 @@ heed_client() {
 # Runs when the shell exits. Processes that still run are ended, after 5 seconds by force.
 end_stream() {
     local pid
-    trap : TERM INT HUP PIPE
+    ignore_signals
     kill "$watcher" 2>/dev/null
     if [ -n "$job" ]; then
         note_end 143

@@ -507,6 +507,35 @@ fn revert_stops_a_unit_that_was_only_started_unless_it_ran_before() {
     check(&(UNITS.to_owned() + touched), "start a.socket\nactive? a.socket\n");
 }
 
+/// A host that goes down sends TERM to each process of a session, also to an agent that reverts.
+#[test]
+fn signal_in_the_exit_trap_does_not_make_a_failed_step_count_as_done() {
+    check(
+        r#"undecided=2 candidate=2 into='' back=releases/1 reverted='reverted ""' failed='failed ""'
+        ending='end of input' hears='' watcher='' cause='' owed=$root/.shipit/owed reverted_hooks=''
+        mkdir "$root/releases/1" "$root/releases/2"; ln -s releases/2 "$root/current"
+        record() { printf '%s, live: ' "$1" >>said; command readlink "$root/current" >>said; }
+        readlink() { kill -TERM "$$"; kill -HUP "$$"; command readlink "$@"; }
+        unlock() { rm -f "$lock"; }
+        trap 'end_conversation; cat said' EXIT
+        exit 0"#,
+        "reverted, live: releases/1\n",
+    );
+}
+
+/// A daemon that a command starts must end when it is told to.
+#[test]
+fn commands_heed_signals_also_while_a_conversation_ends() {
+    check(
+        r#"ignore_signals; within=5 limit=5 hook_shell='/bin/sh -c' id=1 vars='' place=switched
+        enter_live() { cd "$root"; }; enter_candidate() { cd "$root"; }; mkdir "$root/releases/1"
+        dies='kill -TERM $$; echo lives'
+        command=$dies; run_in_release; echo "$?"; run_in_place; echo "$?"
+        run_service_command "$dies"; echo "$?"; timeout 5 sh -c "$dies"; echo "$?""#,
+        "143\n143\n143\n143\n",
+    );
+}
+
 #[test]
 fn revert_goes_on_after_a_service_that_failed() {
     check(
