@@ -1,8 +1,8 @@
 //! Counts what a set of processes uses, by control groups of either version.
 //!
-//! Processor time is the group's own. Memory is the most anonymous memory that the group was seen to
-//! have, looked at every 10 ms: the group's own peak counts the page cache and everything that was
-//! written to a tmpfs, thus the release itself.
+//! Processor time is the group's own. Memory is the most anonymous memory that the group was seen
+//! to have, looked at every 10 ms: the group's own peak counts the page cache and everything that
+//! was written to a tmpfs, thus the release itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};

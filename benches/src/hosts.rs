@@ -1,5 +1,5 @@
-//! The hosts: Debian's sshd with Debian's configuration, each in network and mount namespaces of its
-//! own with a /srv of its own, on one bridge.
+//! The hosts: Debian's sshd with Debian's configuration, each in network and mount namespaces of
+//! its own with a /srv of its own, on one bridge.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,6 @@
 //! Two TUN devices joined by a link with a delay and, if asked for, a rate: the kernel's own TCP
-//! runs over it end to end and sees handshakes, slow start and delayed acknowledgements as they are.
+//! runs over it end to end and sees handshakes, slow start and delayed acknowledgements as they
+//! are.
 //!
 //! Without a rate, packets that the kernel has not yet cut up are handed on whole, header and all;
 //! TCP at either end still counts segments of 1,500 bytes. With a rate, segments travel one by one,

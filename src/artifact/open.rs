@@ -42,10 +42,10 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens the artifact that `spec` names and reads all of it once, except files whose digests are
-    /// known. Temporary files have no name and lie in `scratch`, or in the system's directory for
-    /// them. `listed` is called as soon as everything is listed and nothing was refused: the rest can
-    /// hardly fail. Blocks.
+    /// Opens the artifact that `spec` names and reads all of it once, except files whose digests
+    /// are known. Temporary files have no name and lie in `scratch`, or in the system's directory
+    /// for them. `listed` is called as soon as everything is listed and nothing was refused: the
+    /// rest can hardly fail. Blocks.
     ///
     /// # Errors
     /// If it cannot be read, holds an entry that is refused, or exceeds `limits`.

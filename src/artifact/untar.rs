@@ -180,7 +180,8 @@ impl<R: Read> Reader<'_, '_, R> {
             }
             other => other,
         };
-        // Every tar reads on right after such a link, whatever size it tells; in a pax archive, not all.
+        // Every tar reads on right after such a link, whatever size it tells; in a pax archive, not
+        // all.
         let size = if kind == b'1' && !self.pax { 0 } else { size };
         let header_link = || header.link_name_bytes().unwrap_or_default().into_owned();
         Ok(Member {
@@ -258,8 +259,8 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(())
     }
 
-    /// Returns the copy of its target that a hard link becomes, with the target's mode. It counts as
-    /// much as the target.
+    /// Returns the copy of its target that a hard link becomes, with the target's mode. It counts
+    /// as much as the target.
     fn hard_link(&mut self, member: &Member) -> Result<Result<Item, Refusal>, ArtifactError> {
         let named = name::clean(&member.link).ok().flatten();
         let Some(item) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
@@ -409,8 +410,8 @@ fn refusal(member: &Member) -> Option<Refusal> {
     }
 }
 
-/// Returns keys and values of a pax header, whose records are `<length> <key>=<value>\n`. The length
-/// is that of the whole record.
+/// Returns keys and values of a pax header, whose records are `<length> <key>=<value>\n`. The
+/// length is that of the whole record.
 fn parsed(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut found = Vec::new();
     while !data.is_empty() {

@@ -44,8 +44,8 @@ pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError
     make(world, &args, GoalKind::Deploy).await
 }
 
-/// Makes a build live, or stages it. The config is checked before `local.before` runs; the artifact is opened
-/// after it, because `local.before` may build it.
+/// Makes a build live, or stages it. The config is checked before `local.before` runs; the artifact
+/// is opened after it, because `local.before` may build it.
 pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
     let mut config = world.config_with(&args.stage, more)?;
@@ -117,7 +117,8 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Deploys the artifact as it is, and returns the exit code. Hosts are connected to while it is
-    /// opened. If there is a `question`, shows what would change, and asks, before anything is done.
+    /// opened. If there is a `question`, shows what would change, and asks, before anything is
+    /// done.
     async fn deploy(self, how: RunOptions, question: Option<&str>) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);

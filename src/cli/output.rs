@@ -84,8 +84,8 @@ impl World {
         Box::new(Sanitizer::new(shown, self.sieve(secrets)))
     }
 
-    /// Returns the answers of the hosts that gave one, and the exit code: 1 if a host failed. Failures
-    /// are printed.
+    /// Returns the answers of the hosts that gave one, and the exit code: 1 if a host failed.
+    /// Failures are printed.
     pub(crate) fn found<T>(&self, answers: Answers<T>) -> (Vec<(String, T)>, u8) {
         self.found_in(answers, "nothing was changed")
     }
@@ -201,8 +201,8 @@ impl World {
         config.confirm == Confirm::First && !dry_run && !yes && !json
     }
 
-    /// Does what [`Self::confirm`] does. With `confirm = "staged"`, the question comes later: fails if
-    /// nobody could answer it.
+    /// Does what [`Self::confirm`] does. With `confirm = "staged"`, the question comes later: fails
+    /// if nobody could answer it.
     pub(crate) fn confirm_or_later(
         &self,
         config: &Config,
@@ -219,8 +219,8 @@ impl World {
         Approval { yes: self.common.yes, aside: self.aside.clone() }
     }
 
-    /// Asks a yes-no question and returns the answer; `--yes` answers it. Fails without a terminal, and
-    /// names `who` requires the answer.
+    /// Asks a yes-no question and returns the answer; `--yes` answers it. Fails without a terminal,
+    /// and names `who` requires the answer.
     pub(crate) fn ask(&self, question: &str, who: &str) -> Result<bool, CliError> {
         if self.common.yes {
             return Ok(true);

@@ -27,8 +27,8 @@ pub(crate) fn run(world: &World, stage: &StageArg, host: Option<&str>) -> Result
     Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
-/// Returns the config of the stage with the host that is named, or with all. `shipit ssh web1` names
-/// a host if no stage is called so.
+/// Returns the config of the stage with the host that is named, or with all. `shipit ssh web1`
+/// names a host if no stage is called so.
 fn config(world: &World, stage: &StageArg, host: Option<&str>) -> Result<Config, CliError> {
     let on = |stage: &StageArg, host: Option<&str>| {
         let hosts = host.map(str::to_owned).into_iter().collect();
@@ -54,8 +54,8 @@ fn acting(config: &Config, shell: String) -> String {
     format!("exec {} -u {} -- /bin/sh -c {}", words.join(" "), word(user), word(&shell))
 }
 
-/// Returns the command that opens a shell in the live release, with the variables of its env file. A
-/// user that never logs in has no shell of its own.
+/// Returns the command that opens a shell in the live release, with the variables of its env file.
+/// A user that never logs in has no shell of its own.
 fn in_live(config: &Config, host: &Host) -> String {
     let file = config.shell_env_on(host).map(|file| word(&format!("./{file}")));
     let load = file.map(|file| format!("if [ -r {file} ]; then set -a; . {file}; set +a; fi; "));

@@ -126,8 +126,8 @@ impl World {
         Ok(config)
     }
 
-    /// Reads the config of a stage that something comes from: all of its hosts count, whatever flags
-    /// and variables say.
+    /// Reads the config of a stage that something comes from: all of its hosts count, whatever
+    /// flags and variables say.
     pub(crate) fn whole_stage(&self, stage: &str) -> Result<Config, CliError> {
         let overrides = Overrides { directory: self.cwd.clone(), ..Overrides::default() };
         Ok(load(&self.config_path())?.resolve(Some(stage), &overrides)?)

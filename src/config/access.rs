@@ -1,5 +1,5 @@
-//! All that is needed to get an artifact, beside its place: headers, a signature, the settings of S3,
-//! and what its path leaves open.
+//! All that is needed to get an artifact, beside its place: headers, a signature, the settings of
+//! S3, and what its path leaves open.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,7 +90,8 @@ pub struct S3Settings {
     pub profile: Option<String>,
 }
 
-/// The parts of this machine that downloads need. The environment holds secrets: `Debug` shows none.
+/// The parts of this machine that downloads need. The environment holds secrets: `Debug` shows
+/// none.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct FetchEnv {
     pub env: BTreeMap<String, String>,

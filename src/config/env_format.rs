@@ -151,9 +151,9 @@ fn bare(value: &str) -> Result<&str, Unwritable> {
 }
 
 /// Returns a value between the quotes between which every reader takes it as it stands. Nothing is
-/// ever escaped: no two readers agree on what an escape means. This form was tried with systemd 252,
-/// dash, bash, BusyBox ash, mksh, zsh, npm dotenv 16 and 18, python-dotenv 1.2 and Ruby dotenv 2.4
-/// (which knows no newlines in values; from 2.8 on it does).
+/// ever escaped: no two readers agree on what an escape means. This form was tried with systemd
+/// 252, dash, bash, BusyBox ash, mksh, zsh, npm dotenv 16 and 18, python-dotenv 1.2 and Ruby dotenv
+/// 2.4 (which knows no newlines in values; from 2.8 on it does).
 fn quoted(value: &str) -> Result<String, Unwritable> {
     let quote = quote(value)?;
     Ok(format!("{quote}{value}{quote}"))

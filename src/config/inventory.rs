@@ -1,5 +1,5 @@
-//! Hosts that deploy.toml takes from elsewhere: from a command or a file, as lines or as JSON. Names
-//! with a range stand for several hosts.
+//! Hosts that deploy.toml takes from elsewhere: from a command or a file, as lines or as JSON.
+//! Names with a range stand for several hosts.
 
 use std::io;
 use std::path::Path;

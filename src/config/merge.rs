@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 const OF_UNITS: [&str; 7] = ["unit", "scope", "action", "proof", "file", "image", "engine"];
 const OF_COMMANDS: [&str; 3] = ["restart", "stop", "log"];
 
-/// Returns the keys of a stage, and those of `top` where it has none. Tables merge key by key; lists
-/// are replaced as a whole. `path` leads to these tables.
+/// Returns the keys of a stage, and those of `top` where it has none. Tables merge key by key;
+/// lists are replaced as a whole. `path` leads to these tables.
 pub(super) fn over<'t>(stage: &DeTable<'t>, top: &DeTable<'t>, path: &[&str]) -> DeTable<'t> {
     let inherited = top.iter().filter(|(key, _)| is_inherited(key.get_ref(), stage, path));
     let mut merged: DeTable<'t> = inherited.map(|(k, value)| (k.clone(), value.clone())).collect();
@@ -37,8 +37,9 @@ fn is_one_value(path: &[&str]) -> bool {
     )
 }
 
-/// Returns whether a stage takes a key of the top level over. With its own path, an artifact has its
-/// own digest or none; with another kind of service, a stage inherits only what both kinds have.
+/// Returns whether a stage takes a key of the top level over. With its own path, an artifact has
+/// its own digest or none; with another kind of service, a stage inherits only what both kinds
+/// have.
 fn is_inherited(key: &str, stage: &DeTable<'_>, path: &[&str]) -> bool {
     let has = |key: &str| stage.contains_key(key);
     match path {

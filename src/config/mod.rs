@@ -112,7 +112,8 @@ impl Config {
         self.env.iter().filter(|spec| host.is_one_of(&spec.roles))
     }
 
-    /// Returns the name of the env file of a host that a shell can read; `None`: it has only others.
+    /// Returns the name of the env file of a host that a shell can read; `None`: it has only
+    /// others.
     pub fn shell_env_on<'c>(&'c self, host: &'c Host) -> Option<&'c str> {
         let reads = |spec: &&EnvSpec| matches!(spec.format, EnvFormat::Portable | EnvFormat::Shell);
         let found = self.env_on(host).find(reads).map(|spec| &*spec.file);
@@ -408,8 +409,8 @@ impl EnvSpec {
             .chain(vars.map(|(name, var)| (name.as_str(), &var.source)))
     }
 
-    /// Returns warnings about what is allowed but hardly meant, one line each, with what to do after
-    /// a semicolon.
+    /// Returns warnings about what is allowed but hardly meant, one line each, with what to do
+    /// after a semicolon.
     pub fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         if self.is_named && self.vars.is_empty() && self.imports.is_empty() {

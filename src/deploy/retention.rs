@@ -29,8 +29,8 @@ pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     ours.into_iter().rev().chain(foreign.rev()).collect()
 }
 
-/// Returns the releases of another tool that were live here and that nobody rolled back from, oldest
-/// first.
+/// Returns the releases of another tool that were live here and that nobody rolled back from,
+/// oldest first.
 fn foreign_ways_back(state: &HostState) -> Vec<ReleaseId> {
     let were_live = state.ledger.ways_back();
     let good = |id: &ReleaseId| match state.ledger.history(*id) {
@@ -58,8 +58,8 @@ pub fn common_staged<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Opt
     each.reduce(|all, here| &all & &here)?.last().copied()
 }
 
-/// Returns at most this many releases that were live and good, newest first: pages that are open may
-/// still ask for their files.
+/// Returns at most this many releases that were live and good, newest first: pages that are open
+/// may still ask for their files.
 pub fn once_live(state: &HostState, most: usize) -> Vec<ReleaseId> {
     let was_live = |(id, history): &(ReleaseId, History)| {
         let good = matches!(history.status, ReleaseStatus::Good | ReleaseStatus::RolledBack);

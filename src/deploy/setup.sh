@@ -26,8 +26,8 @@ step() {
     return 0
 }
 
-# Work below directories of the user is done as the user, who may have links there to files that only
-# root may write.
+# Work below directories of the user is done as the user, who may have links there to files that
+# only root may write.
 as_user() {
     if [ "$user" = "$(id -un)" ]; then
         "$@"

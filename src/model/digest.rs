@@ -24,8 +24,8 @@ impl Digest {
         sized(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), bytes).as_ref())
     }
 
-    /// Returns the HMAC-SHA-256 under `key` of what has this inner digest: that of the key under the
-    /// mask of HMAC, followed by the content.
+    /// Returns the HMAC-SHA-256 under `key` of what has this inner digest: that of the key under
+    /// the mask of HMAC, followed by the content.
     pub fn keyed_from_inner(key: &[u8], inner: Self) -> Self {
         let mut block = [0_u8; 64];
         for (byte, of_key) in block.iter_mut().zip(key) {

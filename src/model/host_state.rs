@@ -375,8 +375,8 @@ impl HostState {
         (last.event == LedgerEvent::Failed).then_some(last)
     }
 
-    /// Returns the hooks that an interrupted run did not run to their end. A run that goes on may do
-    /// so yet, and hooks of an undecided release wait for its verdict.
+    /// Returns the hooks that an interrupted run did not run to their end. A run that goes on may
+    /// do so yet, and hooks of an undecided release wait for its verdict.
     pub fn owed_hooks(&self) -> Option<OwedHooks> {
         let waits = self.lock.owner.is_some() || self.undecided().is_some();
         self.owed.filter(|_| !waits)

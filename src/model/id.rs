@@ -1,5 +1,5 @@
-//! Release ids: UTC `YYYYMMDDHHMMSS`, as in Capistrano. Deployer's releases have numbers instead; we
-//! make none of these.
+//! Release ids: UTC `YYYYMMDDHHMMSS`, as in Capistrano. Deployer's releases have numbers instead;
+//! we make none of these.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,8 +34,8 @@ impl ReleaseId {
         Self(IdKind::Time(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default()))
     }
 
-    /// Returns the smallest id of its kind after `self`. After the last second of the year 9999 there is none:
-    /// it returns itself, and a deploy then fails because that release is there.
+    /// Returns the smallest id of its kind after `self`. After the last second of the year 9999
+    /// there is none: it returns itself, and a deploy then fails because that release is there.
     #[must_use]
     pub fn next(self) -> Self {
         match self.0 {

@@ -129,7 +129,8 @@ pub struct Entry {
     /// With the first entry of a deploy or rollback: when that began, by the host's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
-    /// With `staged`: until when it may be activated by itself; without, only its own run does that.
+    /// With `staged`: until when it may be activated by itself; without, only its own run does
+    /// that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// With `staged`: the app of the release.

@@ -196,8 +196,8 @@ words! {
     pub enum Proof {
         /// It was started after the flip, and nothing ties it to the release.
         Restarted = "restarted",
-        /// It was reloaded after the flip and has the same main process as before; its workers are new,
-        /// or a health check looks at what it serves.
+        /// It was reloaded after the flip and has the same main process as before; its workers are
+        /// new, or a health check looks at what it serves.
         Reloaded = "reloaded",
         /// It was started after the flip, and its definition goes through `current`.
         Inferred = "inferred",

@@ -1,6 +1,6 @@
-//! The answers of sudo about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the command,
-//! but says yes even if the rule that counts wants a password. That rule is the last one in `sudo
-//! -n -l` that matches.
+//! The answers of sudo about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the
+//! command, but says yes even if the rule that counts wants a password. That rule is the last one
+//! in `sudo -n -l` that matches.
 
 use std::collections::BTreeMap;
 
@@ -43,8 +43,8 @@ impl Sudo {
         self.rules.push(line.trim().to_owned());
     }
 
-    /// Returns why `systemctl COMMAND` would be refused; `None` where it is allowed, or was not asked
-    /// about.
+    /// Returns why `systemctl COMMAND` would be refused; `None` where it is allowed, or was not
+    /// asked about.
     pub fn refusal(&self, command: &str) -> Option<SudoRefusal> {
         match self.asked.get(command)? {
             None => self.password(command).map(|rule| SudoRefusal::Password { rule }),

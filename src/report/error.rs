@@ -100,8 +100,8 @@ fn shortened(lines: &[&str]) -> Vec<String> {
     rows.into_iter().map(|(row, _)| row).collect()
 }
 
-/// Returns rows, and the number of lines that each stands for. Indented lines that follow each other
-/// are frames of a stack in most languages: one row stands for them.
+/// Returns rows, and the number of lines that each stands for. Indented lines that follow each
+/// other are frames of a stack in most languages: one row stands for them.
 fn without_frames(lines: &[&str]) -> Vec<(String, usize)> {
     let is_frame = |line: &str| line.starts_with([' ', '\t']);
     let runs = lines.chunk_by(|one, next| is_frame(one) && is_frame(next));

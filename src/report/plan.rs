@@ -182,7 +182,8 @@ pub fn batches_line(batches: &[Vec<String>]) -> Option<String> {
     (batches.len() > 1).then(line)
 }
 
-/// Returns the hooks that a run of this kind runs on this machine once hosts are asked, one line each.
+/// Returns the hooks that a run of this kind runs on this machine once hosts are asked, one line
+/// each.
 pub fn local_hook_lines(hooks: &Hooks, kind: GoalKind) -> Vec<String> {
     let stages = matches!(kind, GoalKind::Deploy | GoalKind::Stage);
     let activates = matches!(kind, GoalKind::Deploy | GoalKind::Activate);

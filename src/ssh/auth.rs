@@ -38,8 +38,8 @@ const TRIES: usize = 3;
 /// long as a person needs.
 pub type AskPassphrase = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
 
-/// Answers a question of the server; `true`: the answer may be seen while it is typed. `None`: there
-/// is nobody to ask.
+/// Answers a question of the server; `true`: the answer may be seen while it is typed. `None`:
+/// there is nobody to ask.
 pub type AskQuestion = Arc<dyn Fn(&str, bool) -> Option<String> + Send + Sync>;
 
 /// The person who is asked while logging in.

@@ -156,8 +156,8 @@ impl Connector {
         connecting.log_in(keys).await
     }
 
-    /// Returns the keys to try. A key given as text is the only one for hosts of the config, and the
-    /// first for jump hosts.
+    /// Returns the keys to try. A key given as text is the only one for hosts of the config, and
+    /// the first for jump hosts.
     async fn keys(&self, settings: &HostSettings, wanted: &Hop) -> Candidates {
         let given = self.around.given.key.as_ref();
         let alone = given.is_some() && wanted.depth == 0;

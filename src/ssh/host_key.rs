@@ -46,8 +46,8 @@ pub(crate) struct HostKeyCheck {
 }
 
 impl HostKeyCheck {
-    /// Reads the records of the host's keys: in the files, unless their lines are `given` as text. A
-    /// pinned fingerprint takes the place of both.
+    /// Reads the records of the host's keys: in the files, unless their lines are `given` as text.
+    /// A pinned fingerprint takes the place of both.
     pub(crate) fn load(
         settings: &Arc<HostSettings>,
         pin: Option<&str>,

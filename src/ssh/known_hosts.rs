@@ -58,9 +58,9 @@ pub struct KnownHostsPlace {
 }
 
 impl KnownHosts {
-    /// Reads the lines about `names`, in lower case, so that each of a thousand hosts keeps no lines
-    /// about the others. A file that does not exist is empty. Fails if one cannot be read, because a
-    /// revocation may be in it.
+    /// Reads the lines about `names`, in lower case, so that each of a thousand hosts keeps no
+    /// lines about the others. A file that does not exist is empty. Fails if one cannot be read,
+    /// because a revocation may be in it.
     pub fn read(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
         let mut known = Self { lines: Vec::new(), files: files.to_vec() };
         for file in files {

@@ -263,8 +263,8 @@ fn print_in(line: &str) -> Option<&str> {
     line.split([' ', ',']).find(|word| word.starts_with("SHA256:"))
 }
 
-/// Returns file and line of a key: only on lines with `@revoked`, as in known_hosts, or only on lines
-/// without, as in a list of revoked keys. A list in binary form has no lines.
+/// Returns file and line of a key: only on lines with `@revoked`, as in known_hosts, or only on
+/// lines without, as in a list of revoked keys. A list in binary form has no lines.
 fn place_of(print: &str, files: &[PathBuf], marked: bool) -> Option<(PathBuf, usize)> {
     let is_it = |line: &str| {
         let mut words = line.split_whitespace().peekable();

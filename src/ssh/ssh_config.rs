@@ -267,8 +267,8 @@ pub(super) fn words(target: &SshTarget, settings: &SshSettings) -> Vec<String> {
     words
 }
 
-/// Returns the settings in the answers of `ssh -G` about `target`. Fails at a setting that we cannot
-/// obey.
+/// Returns the settings in the answers of `ssh -G` about `target`. Fails at a setting that we
+/// cannot obey.
 pub fn read_answer(
     answers: &SshAnswers,
     target: &SshTarget,

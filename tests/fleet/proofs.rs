@@ -17,8 +17,8 @@ const HOST: Host = SPARE[2];
 /// A server, the services that run it, and the proof of each.
 struct Server {
     name: &'static str,
-    /// The unit NAME.service; `PORT` and `ROOT` stand for the port and for `current`. Empty: the one
-    /// that `provision.sh` writes.
+    /// The unit NAME.service; `PORT` and `ROOT` stand for the port and for `current`. Empty: the
+    /// one that `provision.sh` writes.
     unit: &'static str,
     /// The tables instead of `[service]`.
     services: &'static str,

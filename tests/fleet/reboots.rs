@@ -41,7 +41,8 @@ fn slow(name: &'static str) -> App {
     App::with(&SPARE, name, &wish)
 }
 
-/// Deploys, and takes the host away when that moment has come. The exit code, and all that was said.
+/// Deploys, and takes the host away when that moment has come. The exit code, and all that was
+/// said.
 fn deploy_and_lose(
     app: &App,
     artifact: &str,

@@ -48,8 +48,8 @@ impl Recipe {
         recipe
     }
 
-    /// Returns a block of the document with names and ports of this recipe: the one that begins with
-    /// the comment `title` below `heading`.
+    /// Returns a block of the document with names and ports of this recipe: the one that begins
+    /// with the comment `title` below `heading`.
     fn block(&self, heading: &str, title: &str) -> String {
         let document = fs::read_to_string("docs/zero-downtime.md").unwrap();
         let section = document.split_once(&format!("# {heading}\n")).expect(heading).1;

@@ -386,8 +386,8 @@ fn the_script_passes_shellcheck_and_stays_small() {
     let packed = packed.finish().unwrap().len() * 4 / 3;
     // It goes along packed in the command that starts it. A connection begins with 10 segments of
     // 1,448 bytes on their way and has twice that after its handshake: the script must fit, or a
-    // greeting over a long way takes a round trip more, as with slots or images. Hosts that cannot unpack it
-    // get it plain, in one argument, of which Linux allows 128 KiB.
+    // greeting over a long way takes a round trip more, as with slots or images. Hosts that cannot
+    // unpack it get it plain, in one argument, of which Linux allows 128 KiB.
     let plain = word(&sent).len() + word(SLOTS).len() + word(IMAGES).len();
     assert!(packed < 20 * 1448 && plain < 112 * 1024, "{packed} of {plain}");
     let joined = tempfile::NamedTempFile::new().unwrap();

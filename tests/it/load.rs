@@ -1,8 +1,8 @@
 //! Many hosts in one run: each an SSH connection to a server in this process, with an agent and a
-//! directory of its own. One is slow, one is dead, one is full and one refuses us. That nobody waits
-//! for them is shown by what causes what, never by a clock: the slow host's hook and restart end
-//! when all others have come as far, and the dead one is silent until all others were looked at.
-//! Should one of them be waited for, neither would come.
+//! directory of its own. One is slow, one is dead, one is full and one refuses us. That nobody
+//! waits for them is shown by what causes what, never by a clock: the slow host's hook and restart
+//! end when all others have come as far, and the dead one is silent until all others were looked
+//! at. Should one of them be waited for, neither would come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

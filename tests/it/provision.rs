@@ -15,8 +15,8 @@ fn function(name: &str) -> &'static str {
     &SCRIPT[start..start + end + 3]
 }
 
-/// A home, and a file that its user may not write to: root's, or, where the tests do not run as root,
-/// a read-only one.
+/// A home, and a file that its user may not write to: root's, or, where the tests do not run as
+/// root, a read-only one.
 struct Home {
     dir: tempfile::TempDir,
     root: bool,

@@ -829,6 +829,14 @@ fn glossary_names_what_the_source_names() {
 #[test]
 fn prose_has_at_most_100_columns() {
     let mut broken = Vec::new();
+    let sources = ["src", "tests", "benches/src"].into_iter().flat_map(rust_files);
+    for (file, text) in sources {
+        let comments = text.lines().enumerate().filter_map(|(at, line)| {
+            let words = line.trim_start().strip_prefix("//")?;
+            (!words.contains("| ") && line.chars().count() > 100).then_some(at + 1)
+        });
+        broken.extend(comments.map(|number| format!("{file}:{number}")));
+    }
     for file in documents() {
         let text = fs::read_to_string(&file).unwrap();
         let mut code = false;

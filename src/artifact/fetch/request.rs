@@ -1,4 +1,5 @@
-//! One request for a file: its headers, the way through a proxy, redirects, and what a refusal says.
+//! One request for a file: its headers, the way through a proxy, redirects, and what a refusal
+//! says.
 
 use std::cell::OnceCell;
 use std::io::{self, Read as _};

@@ -49,7 +49,8 @@ pub struct ProjectKind {
     pub(super) unit: Option<String>,
     /// The same where `program` is not found.
     pub(super) unit_else: Option<String>,
-    /// Whether the web server hands out the release as it is, so that an env file has no place in it.
+    /// Whether the web server hands out the release as it is, so that an env file has no place in
+    /// it.
     #[serde(default)]
     pub(super) served: bool,
     /// Lines of tables of deploy.toml; for most there are usual ones.

@@ -1,6 +1,6 @@
 //! A first deploy.toml for a project, and a unit that fits it. `kind` has the facts of kinds of
-//! projects; `peer` gathers what the configs of other deploy tools say, which `ruby`, `php` (both by
-//! `statements`) and `yaml` read. `text` writes the files.
+//! projects; `peer` gathers what the configs of other deploy tools say, which `ruby`, `php` (both
+//! by `statements`) and `yaml` read. `text` writes the files.
 
 mod kind;
 mod peer;

@@ -193,8 +193,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads up to the closing quote, or to the end of the line: an apostrophe in a text that is not
-    /// understood must not hide the rest of the file.
+    /// Reads up to the closing quote, or to the end of the line: an apostrophe in a text that is
+    /// not understood must not hide the rest of the file.
     fn text(&mut self, quote: char) -> Token {
         let (mut text, mut braces) = (String::new(), 0_usize);
         while let Some(c) = self.chars.next_if(|c| *c != '\n') {

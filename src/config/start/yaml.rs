@@ -148,7 +148,8 @@ fn hosts(reader: &mut PeerReader, line: usize, addresses: Vec<String>, role: &st
     }
 }
 
-/// Takes Kamal's variables: `clear` with their values, `secret` by name; or all of them in one list.
+/// Takes Kamal's variables: `clear` with their values, `secret` by name; or all of them in one
+/// list.
 fn variables(reader: &mut PeerReader, taken: &mut Taken, entry: &YamlEntry<'_>) {
     match (entry.key.as_str(), texts(entry.value)) {
         ("secret", Some(names)) => taken.env.extend(names.into_iter().map(|name| (name, None))),

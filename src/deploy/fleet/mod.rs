@@ -277,8 +277,8 @@ impl<'a> Fleet<'a> {
         self.note_failures(prepared)
     }
 
-    /// Runs `local.staged` and asks by `confirm = "staged"`, now that all hosts are ready and nothing
-    /// live has changed. Fails if the release is not to be activated.
+    /// Runs `local.staged` and asks by `confirm = "staged"`, now that all hosts are ready and
+    /// nothing live has changed. Fails if the release is not to be activated.
     async fn approve(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let Some(id) = self.release.filter(|_| !goal.is_prune()) else { return Ok(()) };
         if goal.build().is_some() {

@@ -18,9 +18,9 @@ use crate::remote::conversation::Scan;
 use crate::remote::order::{DONE, PARTLY};
 
 impl HostRun<'_> {
-    /// Connects again after contact was lost with the release undecided, until the host has reverted
-    /// it by itself or lets us decide. With `keep`, the release is to stay. Returns the phase that
-    /// this leads to.
+    /// Connects again after contact was lost with the release undecided, until the host has
+    /// reverted it by itself or lets us decide. With `keep`, the release is to stay. Returns the
+    /// phase that this leads to.
     pub(super) async fn recover_lost(
         &mut self,
         plan: &ActivationPlan,

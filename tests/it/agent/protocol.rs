@@ -159,8 +159,8 @@ fn every_function_of_the_script_has_a_name_of_its_own() {
     assert!(twice.is_empty(), "{twice:?}");
 }
 
-/// Within a trap, bash takes a `return` without a status for that of the command before the trap. The
-/// revert at the end of a conversation would then count as failed, or a failed one as done.
+/// Within a trap, bash takes a `return` without a status for that of the command before the trap.
+/// The revert at the end of a conversation would then count as failed, or a failed one as done.
 #[test]
 fn every_return_of_the_script_names_its_status() {
     let names_none = |line: &&str| {

@@ -81,8 +81,8 @@ under_every_shell! {
 }
 
 under_every_shell! {
-    /// The trash is like a `__pycache__` of root. Without root the tests cannot make such files, so a
-    /// chmod(1) that fails stands for them.
+    /// The trash is like a `__pycache__` of root. Without root the tests cannot make such files, so
+    /// a chmod(1) that fails stands for them.
     async fn trash_of_another_user_is_reported_once(shell: &str) {
         let host = Host::new(shell);
         let trash = host.root().join(".shipit/trash");

@@ -1,5 +1,5 @@
-//! A poisoned secret: no 8 characters in a row of any value of any release show, whatever is run and
-//! however it is reported.
+//! A poisoned secret: no 8 characters in a row of any value of any release show, whatever is run
+//! and however it is reported.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,5 @@
-//! `shipit setup`: the script under every shell, with fake programs, and the command on this machine.
+//! `shipit setup`: the script under every shell, with fake programs, and the command on this
+//! machine.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

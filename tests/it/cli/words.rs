@@ -219,7 +219,8 @@ fn confirmation_names_release_and_hosts_and_no_changes_nothing() {
     assert!(project.shipit("prune").contains("--yes"), "nobody can be asked");
 }
 
-/// The question comes when the release is complete on the host. Without a terminal nothing is begun.
+/// The question comes when the release is complete on the host. Without a terminal nothing is
+/// begun.
 #[test]
 fn confirmation_of_what_is_staged_comes_before_the_switch() {
     let project = Project::local();

@@ -17,8 +17,8 @@ use crate::support::effort::effort;
 use crate::support::ledgers::{id, lines, looked};
 use crate::support::tools::program;
 
-/// Six releases: a pinned one, a good one, one that was reverted, one that was left for bad, one that
-/// was left for a newer one, and the live one.
+/// Six releases: a pinned one, a good one, one that was reverted, one that was left for bad, one
+/// that was left for a newer one, and the live one.
 const STORY: [&str; 21] = [
     "1 staged",
     "1 activated",
@@ -115,8 +115,8 @@ fn damaged_line_deletes_no_release() {
     }
 }
 
-/// One kind of harm at every byte, and every kind with all faults; one of them takes a digit of an id
-/// for another.
+/// One kind of harm at every byte, and every kind with all faults; one of them takes a digit of an
+/// id for another.
 #[test]
 fn damaged_byte_deletes_no_release() {
     let whole = story().join("\n").into_bytes();

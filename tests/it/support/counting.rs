@@ -19,8 +19,9 @@ use super::world::World;
 pub(crate) struct KillPoints(BTreeSet<usize>);
 
 impl KillPoints {
-    /// Returns the points of `work` in `world`, whose shells are in `dir`. A look for a change costs
-    /// as much as many statements: where only some points are tried, every statement counts as one.
+    /// Returns the points of `work` in `world`, whose shells are in `dir`. A look for a change
+    /// costs as much as many statements: where only some points are tried, every statement counts
+    /// as one.
     pub(crate) async fn of(dir: &Path, world: &mut World, work: Work) -> Self {
         fs::write(dir.join("changes"), "").unwrap();
         if effort(false, false, true) {

@@ -44,8 +44,8 @@ pub(crate) fn with_docker(session: &LocalSession, dir: &Path) -> LocalSession {
     with_tools(session, dir, &[("docker", DOCKER)])
 }
 
-/// A daemon of docker with a store and a socket of its own. It makes no network. Where containerd runs
-/// already, it takes a namespace of its own there, away from the daemon of the machine.
+/// A daemon of docker with a store and a socket of its own. It makes no network. Where containerd
+/// runs already, it takes a namespace of its own there, away from the daemon of the machine.
 pub(crate) struct DockerDaemon {
     dir: TempDir,
     daemon: Child,

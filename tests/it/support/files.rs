@@ -190,8 +190,8 @@ fn join(near: TcpStream, far: TcpStream, most: usize) {
     });
 }
 
-/// moto's server with one bucket, one user who may read it, and one more without rights. It verifies
-/// signatures.
+/// moto's server with one bucket, one user who may read it, and one more without rights. It
+/// verifies signatures.
 pub(crate) struct S3Server {
     pub(crate) port: u16,
     pub(crate) id: String,

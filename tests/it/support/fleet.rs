@@ -131,8 +131,8 @@ impl TestFleet {
         fleet
     }
 
-    /// One host whose docker is in `dir`; releases from now on are container images. What the second
-    /// service runs is the image with the tag `current`, where there is one.
+    /// One host whose docker is in `dir`; releases from now on are container images. What the
+    /// second service runs is the image with the tag `current`, where there is one.
     pub(crate) async fn with_an_image(session: &LocalSession, dir: &Path) -> Self {
         let mut fleet = Self::new(with_docker(session, dir)).await;
         fleet.world.image = true;

@@ -18,8 +18,8 @@ use super::services::service;
 use super::tools::program;
 use super::world::World;
 
-/// Of each unit there is a file with its state, the number of its start, and the release in which it
-/// was started; another one if it is enabled.
+/// Of each unit there is a file with its state, the number of its start, and the release in which
+/// it was started; another one if it is enabled.
 pub(crate) const SYSTEMCTL: &str = r#"#!/bin/sh
 shift
 verb=$1
@@ -149,7 +149,8 @@ impl SlotHost {
         version.trim().to_owned()
     }
 
-    /// The live release has the traffic, and its slot alone starts at boot and, after a while, runs.
+    /// The live release has the traffic, and its slot alone starts at boot and, after a while,
+    /// runs.
     #[track_caller]
     pub(crate) fn is_consistent(&self, case: &str) {
         assert_eq!(self.serves(case), self.version(), "{case}: what serves is live");
