@@ -829,10 +829,14 @@ fn glossary_names_what_the_source_names() {
 #[test]
 fn prose_has_at_most_100_columns() {
     let mut broken = Vec::new();
-    let sources = ["src", "tests", "benches/src"].into_iter().flat_map(rust_files);
-    for (file, text) in sources {
+    for (file, text) in texts().into_iter().chain(rust_files("benches/src")) {
+        let mark = match file.rsplit_once('.') {
+            Some((_, "rs")) => "//",
+            Some((_, "sh")) => "#",
+            _ => continue,
+        };
         let comments = text.lines().enumerate().filter_map(|(at, line)| {
-            let words = line.trim_start().strip_prefix("//")?;
+            let words = line.trim_start().strip_prefix(mark)?;
             (!words.contains("| ") && line.chars().count() > 100).then_some(at + 1)
         });
         broken.extend(comments.map(|number| format!("{file}:{number}")));

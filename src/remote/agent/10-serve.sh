@@ -377,8 +377,9 @@ last_words() {
     timeout "$deadline" /bin/sh -c "$tell" sh "$@" 2>/dev/null </dev/null 9>&-
 }
 
-# For the EXIT trap: after a signal that is caught there, dash and BusyBox take the status of `exit` for
-# that of the last command, and a step that failed would count as done. Programs still heed signals.
+# For the EXIT trap: after a signal that is caught there, dash and BusyBox take the status of `exit`
+# for that of the last command, and a step that failed would count as done. Programs still heed
+# signals.
 ignore_signals() {
     trap '' TERM INT PIPE HUP
     timeout() (
